@@ -1,0 +1,234 @@
+"""
+The plain values that cross the seams of the house.
+
+Data without behaviour, each field with its unit. They know nothing of ours, not even
+the errors; what is done with them is said in `interfaces`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header lines in order, names in lower case."""
+
+
+HELD_LIMIT = 64 * 1024 * 1024
+"""Bytes of one answer that are held at a time, unless the configuration says otherwise."""
+
+
+@attrs.frozen
+class Endpoint:
+    """
+    One path a dialect answers on.
+
+    :ivar method: ``GET`` or ``POST``.
+    :ivar path: A path with at most one ``<path:rest>``, such as ``/v1/messages``.
+    :ivar action: ``generate``, ``count_tokens``, ``models`` or ``model``.
+        A dialect's `route` may refine it from *rest*.
+    """
+
+    method: str
+    path: str
+    action: str
+
+
+@attrs.frozen
+class Route:
+    """
+    What the URL and the headers say about one request, before its body is read.
+
+    :ivar action: ``generate``, ``count_tokens``, ``models`` or ``model``.
+    :ivar model: The model named in the path (Gemini, ``GET /v1/models/{id}``) or None.
+    :ivar streaming: True or False where the path decides (Gemini), else None.
+    :ivar framing: ``sse`` or ``json_array`` where the path decides, else None.
+    :ivar headers: The client's headers that its dialect passes on upstream.
+    :ivar query: The client's query arguments that its dialect passes on upstream.
+    """
+
+    action: str
+    model: str | None = None
+    streaming: bool | None = None
+    framing: str | None = None
+    headers: Headers = ()
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class SystemEdit:
+    """
+    What to do with a request's system prompt.
+
+    :ivar mode: ``overwrite`` or ``append``; meaningless without *text*.
+    :ivar text: The operator's system prompt, or None: only replace.
+    :ivar replacements: ``(old, new)`` pairs applied literally, in order, to the
+        system text that results.
+    """
+
+    mode: str = "append"
+    text: str | None = None
+    replacements: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class Usage:
+    """
+    Token counts of one reply; None is "not told", 0 is zero.
+
+    :ivar input: All prompt tokens, cached ones included.
+    :ivar output: All generated tokens, reasoning included.
+    :ivar cached: Prompt tokens read from a cache.
+    :ivar cache_write: Prompt tokens written to a cache.
+    :ivar reasoning: Generated tokens spent on reasoning.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+
+
+@attrs.frozen
+class ModelInfo:
+    """
+    One model as listed to clients.
+
+    :ivar id: The model's name as a client asks for it.
+    :ivar created: Unix seconds, 0 if not known.
+    :ivar raw: The upstream's own list item and the dialect it is written in, so
+        that a list of the same dialect loses nothing.
+    """
+
+    id: str
+    owned_by: str = ""
+    created: int = 0
+    display_name: str | None = None
+    input_limit: int | None = None
+    output_limit: int | None = None
+    raw_dialect: str | None = None
+    raw: Mapping[str, Any] | None = None
+
+
+@attrs.frozen
+class Caller:
+    """Who is asking: a stable name for the key, never the key itself."""
+
+    id: str
+
+
+@attrs.frozen
+class Account:
+    """
+    One credential of one provider.
+
+    :ivar provider: The provider's configured name, such as ``openai-custom-b``.
+    :ivar id: A stable id (the user's ``uuid``, or derived from the credential).
+    :ivar settings: An instance of the provider factory's `settings` class.
+    :ivar proxy: A proxy URL for this account, or None: environment, else direct.
+    :ivar supported: If not empty, only these models are served.
+    :ivar unsupported: These models are not served.
+    :ivar secrets: The credential strings; cut out of everything shown.
+    """
+
+    provider: str
+    id: str
+    settings: Any
+    name: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    supported: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen
+class UpstreamRequest:
+    """
+    One request as it goes on the wire outwards.
+
+    :ivar url: Absolute, ASCII, ready to send.
+    :ivar headers: Complete but for Host, Content-Length and Accept-Encoding.
+    :ivar account: Id of the account: cookies are never shared between two.
+    :ivar proxy: ``http://``, ``https://`` or ``socks5://`` URL; None: environment.
+    """
+
+    method: str
+    url: str
+    headers: Headers = attrs.field(repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    account: str = ""
+    proxy: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Runtime:
+    """
+    What a provider factory is given of the world.
+
+    :ivar clock: An ``IReactorTime``.
+    :ivar upstream: The shared `IUpstream` over the network.
+    """
+
+    clock: Any
+    upstream: Any
+
+
+def setting(*, kind: str, help: str, default: Any = None, choices: tuple[str, ...] = ()) -> Any:
+    """
+    Declare one field of a provider's settings class.
+
+    The field's name is the configuration key, in snake_case: config reads it from
+    ``config.json`` and, per account, from ``provider_pools.json``, in any spelling.
+
+    :param kind: ``secret``, ``url``, ``path``, ``text`` or ``choice``. A ``secret``
+        that is non-empty makes the provider configured.
+    :param help: One line for ``docs/configuration.md`` and ``check``.
+    """
+    return attrs.field(default=default, metadata={"kind": kind, "help": help, "choices": choices})
+
+
+@attrs.define
+class ExchangeRecord:
+    """
+    What is known of one exchange while it runs.
+
+    :ivar id: The request id, also sent as ``x-aiclient2api-request-id``.
+    :ivar began: Clock seconds.
+    """
+
+    id: str
+    caller: str
+    request: Any
+    provider: str
+    model: str
+    began: float
+    account: str = ""
+    attempts: int = 0
+
+
+@attrs.frozen
+class Outcome:
+    """
+    How an exchange ended.
+
+    :ivar how: ``complete``, ``failed``, ``truncated`` or ``cancelled``.
+    :ivar seconds: From the request's parse to its end.
+    :ivar text: The answer's text, if an observer asked for it.
+    """
+
+    how: str
+    seconds: float
+    usage: Usage | None = None
+    error: Any = None
+    text: str = attrs.field(default="", repr=False)
+
+
+Clock = Any
+"""An ``IReactorTime``."""
+
+
+Jitter = Callable[[], float]
+"""Returns a number in [0, 1)."""
