@@ -1,0 +1,1 @@
+"""Whose key answers: the accounts of each provider and how one is leased."""

@@ -1,0 +1,142 @@
+"""
+Vendor presets: the addresses and model ids of well-known vendors, as plain data.
+
+A grouped provider named after one of them (``openai-custom-kimi``) starts from its
+entry; explicit settings win. This is a table and must never grow behaviour: how to
+speak to a vendor is the business of the provider and its dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+
+
+@attrs.frozen
+class Vendor:
+    """
+    One vendor, or one of its plans or regions.
+
+    :ivar title: For people.
+    :ivar chat: Base URL of the OpenAI Chat Completions dialect.
+    :ivar messages: Base URL of the Anthropic Messages dialect.
+    :ivar models: Model ids known without asking; empty where there are too many.
+    """
+
+    title: str
+    chat: str
+    messages: str
+    models: tuple[str, ...] = ()
+
+
+_KIMI_MODELS = (
+    "kimi-k2-0711-preview",
+    "kimi-k2-0905-preview",
+    "kimi-k2-turbo-preview",
+    "kimi-k2-thinking",
+    "kimi-k2.5",
+    "kimi-k2.6",
+    "kimi-k2.7-code",
+    "moonshot-v1-8k",
+    "moonshot-v1-32k",
+    "moonshot-v1-128k",
+)
+
+_GLM_MODELS = (
+    "glm-4.5",
+    "glm-4.5-air",
+    "glm-4.5-x",
+    "glm-4.5-airx",
+    "glm-4.5-flash",
+    "glm-4.5v",
+    "glm-4.6",
+    "glm-4.7",
+    "glm-5",
+)
+
+VENDORS: Mapping[str, Vendor] = MappingProxyType(
+    {
+        "kimi": Vendor(
+            "Moonshot AI (Kimi), global",
+            "https://api.moonshot.ai/v1",
+            "https://api.moonshot.ai/anthropic",
+            _KIMI_MODELS,
+        ),
+        "kimi-cn": Vendor(
+            "Moonshot AI (Kimi), China",
+            "https://api.moonshot.cn/v1",
+            "https://api.moonshot.cn/anthropic",
+            _KIMI_MODELS,
+        ),
+        "kimi-coding": Vendor(
+            "Kimi coding plan",
+            "https://api.kimi.com/coding/v1",
+            "https://api.kimi.com/coding",
+            ("kimi-for-coding",),
+        ),
+        "glm": Vendor(
+            "Z.ai (GLM), global",
+            "https://api.z.ai/api/paas/v4",
+            "https://api.z.ai/api/anthropic",
+            _GLM_MODELS,
+        ),
+        "glm-cn": Vendor(
+            "Zhipu (GLM), China",
+            "https://open.bigmodel.cn/api/paas/v4",
+            "https://open.bigmodel.cn/api/anthropic",
+            _GLM_MODELS,
+        ),
+        "glm-coding": Vendor(
+            "Z.ai (GLM) coding plan, global",
+            "https://api.z.ai/api/coding/paas/v4",
+            "https://api.z.ai/api/anthropic",
+            _GLM_MODELS,
+        ),
+        "glm-coding-cn": Vendor(
+            "Zhipu (GLM) coding plan, China",
+            "https://open.bigmodel.cn/api/coding/paas/v4",
+            "https://open.bigmodel.cn/api/anthropic",
+            _GLM_MODELS,
+        ),
+        "deepseek": Vendor(
+            "DeepSeek",
+            "https://api.deepseek.com/v1",
+            "https://api.deepseek.com/anthropic",
+            ("deepseek-chat", "deepseek-reasoner"),
+        ),
+        "minimax": Vendor(
+            "MiniMax, global",
+            "https://api.minimax.io/v1",
+            "https://api.minimax.io/anthropic",
+        ),
+        "openrouter": Vendor(
+            "OpenRouter",
+            "https://openrouter.ai/api/v1",
+            "https://openrouter.ai/api",
+        ),
+        "dashscope": Vendor(
+            "Alibaba Cloud Model Studio (DashScope), China",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1",
+            "https://dashscope.aliyuncs.com/apps/anthropic",
+        ),
+        "dashscope-intl": Vendor(
+            "Alibaba Cloud Model Studio (DashScope), international",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            "https://dashscope-intl.aliyuncs.com/apps/anthropic",
+        ),
+    }
+)
+"""Suffix of a grouped name to vendor."""
+
+
+def vendor_of(name: str, factory: str) -> Vendor | None:
+    """
+    Return the vendor that a grouped name implies.
+
+    :param name: A provider's configured name, such as ``openai-custom-kimi``.
+    :param factory: The base name it is grouped under, such as ``openai-custom``.
+    """
+    stem, dash, suffix = name.partition(f"{factory}-")
+    return VENDORS.get(suffix) if dash and not stem else None
