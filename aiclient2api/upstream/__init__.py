@@ -1,0 +1,1 @@
+"""The wire outwards: connections, proxies, clocks, and the relay of an answer."""
