@@ -1,0 +1,129 @@
+"""
+The table of configuration keys, and that the manual says the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+import aiclient2api.providers
+from aiclient2api.config.accounts import keys_of, kinds_of
+from aiclient2api.config.flags import FLAGS
+from aiclient2api.config.keys import (
+    ACCOUNT_KEYS,
+    KEYS,
+    LATER_LIMIT_KEYS,
+    LIMIT_KEYS,
+    TIMEOUT_KEYS,
+    UNBUILT,
+    folded,
+    is_comment,
+    nearest,
+)
+from aiclient2api.interfaces import IProviderFactory
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class TableTests(SynchronousTestCase):
+    """The table itself."""
+
+    def test_no_name_stands_for_two_keys(self) -> None:
+        """In whatever spelling, a name means one key."""
+        for table in (KEYS, ACCOUNT_KEYS, TIMEOUT_KEYS, (*LIMIT_KEYS, *LATER_LIMIT_KEYS)):
+            seen: dict[str, str] = {}
+            for key in table:
+                for name in {folded(name) for name in (key.name, key.node, *key.also)}:
+                    self.assertEqual(seen.setdefault(name, key.name), key.name)
+
+    def test_names_are_snake_case(self) -> None:
+        """The name in the table is the one in the manual's first column."""
+        for key in (*KEYS, *ACCOUNT_KEYS, *keys_of(kinds_of(()))):
+            self.assertRegex(key.name, r"^[a-z0-9]+(_[a-z0-9]+)*$")
+
+
+class SpellingTests(SynchronousTestCase):
+    """How names are compared."""
+
+    def test_spellings_of_one_name(self) -> None:
+        """snake_case, UPPER_CASE and camelCase of a name are the same."""
+        spellings = ("request_max_retries", "REQUEST_MAX_RETRIES", "requestMaxRetries")
+        self.assertEqual(len({folded(spelling) for spelling in spellings}), 1)
+
+    def test_nearest(self) -> None:
+        """A slip is answered with the name that was meant, in the user's style."""
+        known = ("required_api_key", "openaiResponses-custom", "port")
+        self.assertEqual(nearest("requiredApiKye", known), "required_api_key")
+        self.assertEqual(nearest("REQUIRED_API_KYE", known), "REQUIRED_API_KEY")
+        self.assertEqual(nearest("openairesponse-custom", known), "openaiResponses-custom")
+        self.assertIsNone(nearest("zebra", known))
+
+    def test_remarks(self) -> None:
+        """A key that begins like a remark is one."""
+        self.assertTrue(all(map(is_comment, ("_comment", "//", "$schema", "# port"))))
+        self.assertFalse(is_comment("port"))
+
+
+class ManualTests(SynchronousTestCase):
+    """docs/configuration.md."""
+
+    def setUp(self) -> None:
+        """Read the manual."""
+        self.manual = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    def test_every_key_is_there(self) -> None:
+        """Every key is in the manual, in both spellings."""
+        for key in (*KEYS, *ACCOUNT_KEYS, *LATER_LIMIT_KEYS):
+            self.assertIn(f"`{key.node}`", self.manual)
+            self.assertRegex(self.manual, rf"`(limits\.)?{key.name}`")
+        for part, keys in (("timeouts", TIMEOUT_KEYS), ("limits", LIMIT_KEYS)):
+            for key in keys:
+                self.assertIn(f"| `{part}.{key.name}` | {key.default:.0f} |", self.manual)
+
+    def test_defaults_are_those_of_the_table(self) -> None:
+        """Where the table has a plain default, the manual names it."""
+        for key in KEYS:
+            if isinstance(key.default, (str, int)) and key.default != "":
+                self.assertIn(f"| `{key.name}` | `{key.node}` | `{key.default}` |", self.manual)
+
+    def test_every_setting_of_a_provider(self) -> None:
+        """Every setting of every built-in provider is there, with its default."""
+        for factory in getPlugins(IProviderFactory, aiclient2api.providers):
+            (kind, *_) = kinds_of((factory,))
+            for field in kind.fields:
+                key = field.key
+                (row,) = (
+                    line
+                    for line in self.manual.splitlines()
+                    if line.startswith(f"| `{key.name}` |")
+                )
+                self.assertIn(f"| `{key.node}` |", row)
+                self.assertIn(f"| `{key.default}` |" if key.default else "| none |", row)
+
+    def test_every_provider_that_is_not_built(self) -> None:
+        """Every provider that is known but not built is there with its keys."""
+        for name, fields in UNBUILT.items():
+            listed = ", ".join(f"`{key}`" for key, _ in fields)
+            self.assertIn(f"| `{name}` | {listed} |", self.manual)
+
+    def test_every_flag(self) -> None:
+        """Every flag is there with what it takes."""
+        for flag in FLAGS:
+            shown = f"{flag.name} {flag.metavar}".replace("|", "\\|")
+            self.assertIn(f"| `{shown}` |", self.manual)
+
+    def test_no_key_that_is_not_there(self) -> None:
+        """The manual's tables promise no key that is unknown."""
+        known = {key.name for key in (*KEYS, *ACCOUNT_KEYS)}
+        known |= {f"timeouts.{key.name}" for key in TIMEOUT_KEYS}
+        known |= {f"limits.{key.name}" for key in (*LIMIT_KEYS, *LATER_LIMIT_KEYS)}
+        tables = self.manual.split("### Who may call")
+        promised = {
+            line.split("`")[1]
+            for line in (tables[0] + self.manual.split("## Understood")[1]).splitlines()
+            if line.startswith("| `")
+        }
+        self.assertEqual(promised - known, set())
