@@ -1,0 +1,107 @@
+"""
+Build one `Setup` out of settings: which providers have a seat, and by what rules.
+
+Used at start and at every reload, so that a reload is a dry build and one swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from aiclient2api.accounts.pool import SolePool
+from aiclient2api.config import Settings
+from aiclient2api.exchange import Patience
+from aiclient2api.interfaces import (
+    IDialect,
+    IExchangeObserver,
+    IProvider,
+    IProviderFactory,
+    IWireRequest,
+)
+from aiclient2api.policy import Directory
+from aiclient2api.values import Clock, Jitter, Runtime
+from aiclient2api.web.keys import Keyring
+from aiclient2api.web.model_lists import ModelLists
+from aiclient2api.web.setup import Seat, Setup
+
+
+class Served(Mapping[str, Sequence[str]]):
+    """What each seated provider is known to serve, looked up when it is asked."""
+
+    def __init__(self, seats: Mapping[str, Seat], lists: ModelLists) -> None:
+        self._seats = seats
+        self._lists = lists
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        seat = self._seats[name]
+        return self._lists.known(seat.provider, seat.pool.snapshot())
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._seats)
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._seats
+
+
+def build_setup(
+    settings: Settings,
+    *,
+    keys: Sequence[str],
+    factories: Sequence[IProviderFactory],
+    dialects: Sequence[IDialect],
+    runtime: Runtime,
+    lists: ModelLists,
+    observers: IExchangeObserver,
+    saw: Callable[[IWireRequest], None],
+    clock: Clock,
+    jitter: Jitter,
+) -> Setup:
+    """Return the setup that *settings* describe. Sends nothing, writes nothing."""
+    by_name = {factory.name: factory for factory in factories}
+    seats: dict[str, Seat] = {}
+    unavailable = {
+        name: "it is known, but not built yet; choose another provider"
+        for name in settings.known_providers
+        if name not in by_name
+    }
+    for name, configured in settings.providers.items():
+        factory = by_name.get(configured.base)
+        if configured.reason is not None or factory is None or not configured.accounts:
+            unavailable[name] = configured.reason or "it has no account"
+            continue
+        provider: IProvider = factory.provider(name=name, runtime=runtime)
+        seats[name] = Seat(provider, SolePool(configured.accounts[0]))
+    timeouts = settings.timeouts
+    return Setup(
+        dialects=tuple(dialects),
+        keyring=Keyring(keys),
+        seats=seats,
+        directory=Directory(
+            served=Served(seats, lists),
+            speaks={name: seat.provider.dialect.name for name, seat in seats.items()},
+            unavailable=unavailable,
+            known=settings.known_providers,
+            defaults=() if settings.auto else settings.default_providers,
+        ),
+        lists=lists,
+        system=settings.system_prompt,
+        patience=Patience(
+            max_retries=settings.max_retries,
+            base_delay=settings.base_delay,
+            response_headers=timeouts.response_headers,
+            first_event=timeouts.first_event,
+            idle=timeouts.idle,
+            total=timeouts.total,
+            held_bytes=settings.limits.held_bytes,
+        ),
+        observers=observers,
+        saw=saw,
+        clock=clock,
+        jitter=jitter,
+        body_limit=settings.limits.body_bytes,
+        upload_seconds=timeouts.upload,
+        cors_origins=settings.cors_origins,
+    )

@@ -1,0 +1,317 @@
+"""
+The composition root: command-line options, and the one place that builds the world.
+
+Nothing else in the package imports the reactor or constructs its collaborators.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger, LogLevel
+from twisted.plugin import getPlugins
+from twisted.python import usage
+
+import aiclient2api.providers
+from aiclient2api import __version__, statedir
+from aiclient2api.assembly import build_setup
+from aiclient2api.banner import Door, banner
+from aiclient2api.config import FLAGS, Settings, load
+from aiclient2api.dialects.all import DIALECTS
+from aiclient2api.errors import ConfigurationError
+from aiclient2api.interfaces import IProviderFactory
+from aiclient2api.logfile import VARIABLE as LOGFILE
+from aiclient2api.logfile import levels
+from aiclient2api.observe.fetched_prompt import FetchedPrompt
+from aiclient2api.observe.observers import Observers
+from aiclient2api.observe.prompt_log import PromptLog
+from aiclient2api.service import Gateway
+from aiclient2api.upstream.client import Upstream
+from aiclient2api.upstream.proxy import ProxySettings
+from aiclient2api.values import Runtime
+from aiclient2api.web.api import Api
+from aiclient2api.web.front import Front
+from aiclient2api.web.model_lists import ModelLists
+from aiclient2api.web.setup import Setup
+from aiclient2api.web.site import Admission, GatewaySite
+
+
+def provider_factories() -> Sequence[IProviderFactory]:
+    """Return every installed kind of provider, in a stable order."""
+    found = getPlugins(IProviderFactory, aiclient2api.providers)
+    return sorted(found, key=lambda factory: (factory.name == "sandbox", factory.name))
+
+
+class Options(usage.Options):
+    """The options of ``twistd aiclient2api`` and of ``aiclient2api run``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A local gateway that puts your LLM accounts behind one endpoint speaking OpenAI "
+        "Chat Completions, OpenAI Responses, Anthropic Messages and Gemini. Without any "
+        "configuration it listens on 127.0.0.1:3000, makes a key and answers from a "
+        "built-in sandbox. Options beat the configuration file."
+    )
+    optParameters = [
+        [flag.name.removeprefix("--"), None, None, flag.help]
+        for flag in FLAGS
+        if not flag.repeatable
+    ]
+
+    def __init__(self, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        super().__init__()
+        self.environ = dict(os.environ if environ is None else environ)
+        self.cwd = Path.cwd() if cwd is None else cwd
+        self.repeated: dict[str, list[str]] = {}
+        self.settings: Settings | None = None
+        self.factories = provider_factories()
+
+    def opt_listen(self, description: str) -> None:
+        """Listen on this Twisted endpoint, e.g. tcp:3000:interface=127.0.0.1. Repeatable."""
+        self.repeated.setdefault("listen", []).append(description)
+
+    def load(self, *, listen: Sequence[str] | None = None) -> Settings:
+        """
+        Read and check the configuration these options point at.
+
+        :param listen: Endpoints that stand for those configured, at a reload.
+        :raise ConfigurationError: with all faults at once.
+        """
+        flags: dict[str, object] = {}
+        for flag in FLAGS:
+            name = flag.name.removeprefix("--")
+            value = self.repeated.get(name) if flag.repeatable else self.get(name)
+            if value is not None:
+                flags[flag.key] = value
+        if listen is not None:
+            flags = {key: flags[key] for key in flags if key not in ("host", "port")}
+            flags["listen"] = list(listen)
+        return load(flags=flags, environ=self.environ, cwd=self.cwd, factories=self.factories)
+
+    def postOptions(self) -> None:
+        """Find every fault now, before the process forks."""
+        try:
+            self.settings = self.load()
+        except ConfigurationError as error:
+            print_faults(error)
+            raise SystemExit(2) from None
+        if self.parent is not None:
+            self._teach(self.parent)
+
+    def _teach(self, twistd: Any) -> None:
+        # Only where the user said nothing: twistd's own log file would be readable by
+        # everyone and turn itself over at 1 MB.
+        if twistd.get("umask") is None:
+            twistd["umask"] = 0o077
+        if twistd.get("logger") is None and not twistd.get("syslog"):
+            twistd["logger"] = "aiclient2api.logfile.observer"
+            name = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
+            if name:
+                os.environ.setdefault(LOGFILE, name if name == "-" else str(self.cwd / name))
+        settings = self.settings
+        if settings and settings.prompt_log_mode == "console" and not twistd.get("nodaemon"):
+            print(
+                "aiclient2api: warning: prompt_log_mode is console, and a daemon has none; "
+                'nothing will be logged. Write "file" instead.',
+                file=sys.stderr,
+            )
+
+
+def print_faults(error: ConfigurationError) -> None:
+    """Tell of configuration faults on standard error, one a line."""
+    count = len(error.faults)
+    print(f"aiclient2api: {count} fault{'s' * (count != 1)} in the configuration:", file=sys.stderr)
+    for fault in error.faults:
+        print(f"  {fault}", file=sys.stderr)
+    for warning in error.warnings:
+        print(f"  (warning) {warning}", file=sys.stderr)
+
+
+class World:
+    """
+    Every part of the gateway, wired together; see `service.World`.
+
+    :param load: Reads and checks the configuration anew.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        reactor: Any,
+        settings: Settings,
+        load: Callable[..., Settings],
+        environ: Mapping[str, str],
+        factories: Sequence[IProviderFactory],
+    ) -> None:
+        self.reactor = self.clock = reactor
+        self.load = load
+        self.factories = factories
+        self._settings = settings
+        self._environ = environ
+        self._own_key: str | None = None
+        self._made_key = self._opened = False
+        self._lists = ModelLists(reactor)
+        self._upstream = Upstream(
+            reactor=reactor, connect_timeout=settings.timeouts.connect, environ=environ
+        )
+        self._prompt_log = PromptLog(
+            mode=settings.prompt_log_mode,
+            base_name=settings.prompt_log_base_name,
+            clock=reactor,
+            now=datetime.now,
+            in_thread=self._in_thread,
+            secrets=self._secrets,
+        )
+        self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
+        self._setup = self.use(settings)
+        self.front = Front(Api(lambda: self._setup, DIALECTS).resource(), lambda: self._setup)
+        self.site = GatewaySite(
+            self.front,
+            Admission(
+                body_limit=lambda: self._setup.body_limit,
+                upload_seconds=lambda: self._setup.upload_seconds,
+                admit=self.front.admit,
+                render=self.front.render_refusal,
+            ),
+            reactor,
+        )
+
+    def settings(self) -> Settings:
+        """See `service.World`."""
+        return self._settings
+
+    def setup(self) -> Setup:
+        """Return the setup in force."""
+        return self._setup
+
+    def use(self, settings: Settings) -> Setup:
+        """See `service.World`."""
+        setup = build_setup(
+            settings,
+            keys=self._keys(settings),
+            factories=self.factories,
+            dialects=DIALECTS,
+            runtime=Runtime(clock=self.reactor, upstream=self._upstream),
+            lists=self._lists,
+            observers=Observers(self._prompt_log),
+            saw=self._fetched.saw,
+            clock=self.reactor,
+            jitter=random.random,
+        )
+        levels.setLogLevelForNamespace("", LogLevel.lookupByName(settings.log_level))
+        self._upstream.connect_timeout = settings.timeouts.connect
+        seats = setup.seats.values()
+        self._lists.keep([account for seat in seats for account in seat.pool.snapshot()])
+        self._settings, self._setup = settings, setup
+        return setup
+
+    def _keys(self, settings: Settings) -> Sequence[str]:
+        if settings.keys is not None:
+            return settings.keys
+        if not self._opened:
+            # One that nobody knows, until the state directory may be touched.
+            return (secrets.token_hex(32),)
+        if self._own_key is None:
+            try:
+                statedir.make_state_dir(settings.state_dir)
+                self._own_key, self._made_key = statedir.own_key(settings.state_dir)
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(
+                    [
+                        f"state_dir: no key can be kept in {settings.state_dir} ({error}); name "
+                        "a directory that can be written with --state-dir"
+                    ]
+                ) from error
+            self._log.info(
+                "The key that clients must send is in {path}.",
+                path=settings.state_dir / statedir.KEY_FILE,
+            )
+        return (self._own_key,)
+
+    def open(self) -> None:
+        """See `service.World`. Raises `ConfigurationError` if the state cannot be kept."""
+        settings = self._settings
+        self._opened = True
+        self.use(settings)
+        self._prompt_log.start()
+        self._fetched.start()
+        proxies = ProxySettings.from_environ(self._environ)
+        for warning in (*settings.warnings, *proxies.faults()):
+            self._log.warn("{told}", told=warning)
+
+    def close(self) -> Deferred[Any]:
+        """See `service.World`."""
+        return gatherResults(
+            [self._upstream.close(), self._prompt_log.stop(), self._fetched.stop()]
+        )
+
+    def announce(self, addresses: Sequence[object], *, out: TextIO | None) -> None:
+        """
+        Say what listens: in the log always, with examples on *out* if there is one.
+
+        The key itself is only ever shown on *out*, and only when it was just made.
+
+        :param addresses: What is bound, in the order of ``listen``.
+        """
+        settings = self._settings
+        doors = [
+            Door.of(address, secure=description.startswith(("ssl:", "tls:")))
+            for address, description in zip(addresses, settings.listen, strict=False)
+        ]
+        self._log.info(
+            "aiclient2api {version} listens on {doors}.",
+            version=__version__,
+            doors=", ".join(door.bound for door in doors),
+        )
+        if out is not None and doors:
+            key_file = settings.state_dir / statedir.KEY_FILE if settings.keys is None else None
+            shown = banner(
+                doors[0],
+                self._setup,
+                key_file=key_file,
+                made_key=self._own_key if self._made_key else None,
+                is_open=settings.keys == (),
+            )
+            print(shown, file=out, flush=True)
+
+    def _secrets(self) -> Sequence[str]:
+        settings = self._settings
+        accounts = [a for each in settings.providers.values() for a in each.accounts]
+        own = () if self._own_key is None else (self._own_key,)
+        return (*own, *(settings.keys or ()), *(s for a in accounts for s in a.secrets))
+
+    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        pool = self.reactor.getThreadPool()
+        return deferToThreadPool(self.reactor, pool, function, *args)
+
+
+def makeService(options: Options) -> Gateway:
+    """Build the service; called by ``twistd`` once the options are parsed."""
+    from twisted.internet import reactor
+
+    if options.settings is None:
+        options.settings = options.load()
+    world = World(
+        reactor=reactor,
+        settings=options.settings,
+        load=options.load,
+        environ=options.environ,
+        factories=options.factories,
+    )
+    foreground = bool(options.parent is not None and options.parent.get("nodaemon"))
+    out = sys.__stdout__ if foreground else None
+    if out is not None and "INVOCATION_ID" in options.environ and not out.isatty():
+        # Under an init system standard output is a journal: no key goes there.
+        out = None
+    return Gateway(world, lambda addresses: world.announce(addresses, out=out))

@@ -1,0 +1,275 @@
+"""
+The routes: a Klein tree grown from the dialects' own lists of endpoints.
+
+A route reads who is asking, lets the dialect parse and policy choose, and hands
+over to an exchange. It must never name a provider or a dialect.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+
+from aiclient2api.dialects.convert import convert
+from aiclient2api.errors import MethodNotAllowed, UnknownModel, UnknownRoute, UpstreamError
+from aiclient2api.exchange import Exchange
+from aiclient2api.interfaces import IDialect
+from aiclient2api.policy import AUTO, choose_provider
+from aiclient2api.values import Caller, Endpoint, ExchangeRecord, ModelInfo, Route
+from aiclient2api.web import health
+from aiclient2api.web.front import dialect_of, first_headers, nearest_path, presented_keys
+from aiclient2api.web.replies import ClientReply, fail, prepare_error, send_json
+from aiclient2api.web.setup import Seat, Setup
+from aiclient2api.web.site import GatewayRequest
+
+
+class Api:
+    """
+    The routes of the gateway.
+
+    :param setup: Returns the setup in force; asked once per request.
+    :param dialects: All dialects, in the order in which they may claim a path.
+    """
+
+    _log = Logger()
+
+    def __init__(self, setup: Callable[[], Setup], dialects: Sequence[IDialect]) -> None:
+        self._setup = setup
+        self._app = Klein()
+        self._app.url_map.merge_slashes = False
+        self._grow(dialects)
+
+    def resource(self) -> IResource:
+        """Return the resource that routes requests."""
+        return self._app.resource()
+
+    def _grow(self, dialects: Sequence[IDialect]) -> None:
+        route = self._app.route
+        route("/health", methods=["GET"])(self._health)
+        route("/", methods=["GET"])(self._root)
+        shared: dict[tuple[str, str], list[tuple[IDialect, Endpoint]]] = {}
+        for dialect in dialects:
+            for endpoint in dialect.endpoints:
+                key = (endpoint.method, endpoint.path)
+                shared.setdefault(key, []).append((dialect, endpoint))
+        for (method, path), speakers in shared.items():
+            route(path, methods=[method], endpoint=f"{method} {path}")(self._speaking(speakers))
+        # Klein calls it with the request class of the site, which its types don't know.
+        self._app.handle_errors(HTTPException)(self._unrouted)  # type: ignore[arg-type]
+
+    def _speaking(
+        self, speakers: Sequence[tuple[IDialect, Endpoint]]
+    ) -> Callable[..., Deferred[None]]:
+        def answer(request: GatewayRequest, rest: str = "") -> Deferred[None]:
+            headers = first_headers(request)
+            claimed = [pair for pair in speakers if pair[0].claims(headers=headers)]
+            dialect, endpoint = (claimed or speakers)[0 if claimed else -1]
+            answering = Deferred.fromCoroutine(
+                self._answer(request, dialect, endpoint, rest, headers)
+            )
+
+            return answering.addErrback(lambda failure: fail(request, failure, dialect))
+
+        return answer
+
+    async def _answer(
+        self,
+        request: GatewayRequest,
+        dialect: IDialect,
+        endpoint: Endpoint,
+        rest: str,
+        headers: Mapping[bytes, bytes],
+    ) -> None:
+        setup = self._setup()
+        caller = setup.keyring.who(presented=presented_keys(request))
+        route = dialect.route(endpoint=endpoint, rest=rest, query=_query(request), headers=headers)
+        if route.action == "models":
+            models = await self._models(request, setup, headers)
+            send_json(request, 200, dialect.render_models(models=models))
+        elif route.action == "model":
+            model = await self._model(request, setup, dialect, route.model or "", headers)
+            send_json(request, 200, dialect.render_model(model=model))
+        else:
+            await self._exchange(request, setup, caller, dialect, route, headers)
+
+    async def _exchange(
+        self,
+        request: GatewayRequest,
+        setup: Setup,
+        caller: Caller,
+        dialect: IDialect,
+        route: Route,
+        headers: Mapping[bytes, bytes],
+    ) -> None:
+        wire = dialect.parse(body=request.body(), route=route)
+        choice = choose_provider(
+            model=wire.model,
+            directory=setup.directory,
+            dialect=dialect.name,
+            path=request.path_provider,
+            header=_named(headers),
+        )
+        seat = setup.seat(choice.provider)
+        setup.saw(wire)
+        wire = wire.amended(
+            model=choice.model if choice.model != wire.model else None, system=setup.system
+        )
+        theirs = convert(
+            wire,
+            source=dialect,
+            target=seat.provider.dialect,
+            provider=choice.provider,
+            others=setup.directory.speaking(dialect.name, tuple(setup.seats)),
+        )
+        request.setHeader(b"x-aiclient2api-provider", _header(choice.provider))
+        request.setHeader(b"x-aiclient2api-model", _header(choice.model))
+        reply = ClientReply(request)
+        exchange = Exchange(
+            record=ExchangeRecord(
+                id=request.exchange_id,
+                caller=caller.id,
+                request=wire,
+                provider=choice.provider,
+                model=choice.model,
+                began=setup.clock.seconds(),
+            ),
+            request=theirs,
+            source=dialect,
+            provider=seat.provider,
+            pool=seat.pool,
+            reply=reply,
+            patience=setup.patience,
+            clock=setup.clock,
+            jitter=setup.jitter,
+            observers=setup.observers,
+        )
+        await exchange.run()
+        # An aborted connection is lost only in a later turn of the reactor.
+        await reply.settled
+
+    async def _models(
+        self, request: GatewayRequest, setup: Setup, headers: Mapping[bytes, bytes]
+    ) -> Sequence[ModelInfo]:
+        directory = setup.directory
+        name = request.path_provider or _named(headers) or directory.default or AUTO
+        if name != AUTO:
+            seat = setup.seat(directory.named(name, where="model list"))
+            return await _listed(setup, seat)
+        asked = [self._missing_if_down(request, setup, each) for each in setup.seats.items()]
+        # All at once: one that does not answer must not keep the others waiting.
+        listed = await gatherResults(map(Deferred.fromCoroutine, asked), consumeErrors=True)
+        return [model for models in listed for model in models]
+
+    async def _missing_if_down(
+        self, request: GatewayRequest, setup: Setup, named: tuple[str, Seat]
+    ) -> Sequence[ModelInfo]:
+        provider, seat = named
+        try:
+            models = await _listed(setup, seat)
+        except UpstreamError as error:
+            # One upstream that cannot be asked must not hide the others' models.
+            self._log.warn(
+                "{id}: the models of {provider} are missing from the list: {why}",
+                id=request.exchange_id,
+                provider=provider,
+                why=error.message,
+            )
+            return []
+        return [_prefixed(model, provider) for model in models]
+
+    async def _model(
+        self,
+        request: GatewayRequest,
+        setup: Setup,
+        dialect: IDialect,
+        asked: str,
+        headers: Mapping[bytes, bytes],
+    ) -> ModelInfo:
+        """Find one model the way a request for it would be routed."""
+        choice = choose_provider(
+            model=asked,
+            directory=setup.directory,
+            dialect=dialect.name,
+            path=request.path_provider,
+            header=_named(headers),
+        )
+        for model in await _listed(setup, setup.seat(choice.provider)):
+            if model.id == choice.model:
+                return _named_as(model, asked, choice.provider)
+        raise UnknownModel(
+            f"Provider {choice.provider} lists no model {choice.model!r}.",
+            code="model_not_found",
+            param="model",
+        )
+
+    def _health(self, request: GatewayRequest) -> None:
+        setup = self._setup()
+        body = health.liveness(provider=setup.directory.default, seconds=time.time())
+        send_json(request, 200, body)
+
+    def _root(self, request: GatewayRequest) -> None:
+        paths = sorted({e.path for d in self._setup().dialects for e in d.endpoints})
+        send_json(request, 200, health.greeting(["/health", *paths]))
+
+    def _unrouted(self, request: GatewayRequest, failure: Failure) -> bytes:
+        setup = self._setup()
+        segments = [*(request.prepath or ()), *(request.postpath or ())]
+        path = "/" + b"/".join(segments).decode("utf-8", "replace")
+        method = request.method.decode("ascii", "replace")
+        error: MethodNotAllowed | UnknownRoute
+        refusal = failure.value
+        if isinstance(refusal, NoSuchMethod):
+            allowed = sorted(refusal.valid_methods or ())
+            error = MethodNotAllowed(
+                f"{path} does not take {method}; use {' or '.join(allowed)}.", allowed=allowed
+            )
+        else:
+            near, _ = nearest_path(path, setup)
+            error = UnknownRoute(
+                f"There is nothing at {method} {path}. The nearest route is {near}.",
+                code="unknown_route",
+            )
+        dialect = dialect_of(path, setup)
+        # Klein finishes a request that came to no route itself.
+        return prepare_error(request, error, dialect)
+
+
+async def _listed(setup: Setup, seat: Seat) -> Sequence[ModelInfo]:
+    return await setup.lists.listed(seat.provider, seat.pool.snapshot()[0])
+
+
+def _prefixed(model: ModelInfo, provider: str) -> ModelInfo:
+    return _named_as(model, f"{provider}:{model.id}", provider)
+
+
+def _named_as(model: ModelInfo, name: str, provider: str) -> ModelInfo:
+    return attrs.evolve(model, id=name, owned_by=model.owned_by or provider)
+
+
+def _query(request: GatewayRequest) -> list[tuple[str, str]]:
+    return [
+        (name.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+        for name, values in request.args.items()
+        for value in values
+    ]
+
+
+def _named(headers: Mapping[bytes, bytes]) -> str | None:
+    return headers.get(b"model-provider", b"").decode("utf-8", "replace").strip() or None
+
+
+def _header(text: str) -> bytes:
+    # A model name is the client's own text: keep it to what a header may hold.
+    return text.encode("ascii", "replace").translate(_PRINTABLE)[:256]
+
+
+_PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))

@@ -1,0 +1,239 @@
+"""
+The front of the resource tree: what every request goes through before its route.
+
+It gives each request an id, takes the provider prefix off the path, answers
+preflights, counts what is in flight, and writes the one access-log line. It must
+never know what a route does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import ITCPTransport
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+
+from aiclient2api.errors import GatewayError, InvalidRequest, Unauthorized
+from aiclient2api.interfaces import IDialect
+from aiclient2api.values import Headers
+from aiclient2api.web.replies import error_reply, prepare_error
+from aiclient2api.web.setup import Setup
+from aiclient2api.web.site import ID_HEADER, SERVER, GatewayRequest, peer_name
+
+ALLOWED_HEADERS = (
+    b"authorization, content-type, x-api-key, x-goog-api-key, x-goog-api-client, "
+    b"anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, "
+    b"model-provider, accept, x-requested-with"
+)
+_VERSIONS = ("v1", "v1beta")
+_ALLOWED_FAMILIES = ("x-stainless-", "anthropic-", "x-goog-")
+
+
+def presented_keys(request: GatewayRequest) -> list[str]:
+    """Return every key *request* carries, in any of the four forms."""
+    headers = request.requestHeaders
+    keys = list(request.query_keys)
+    for value in headers.getRawHeaders(b"authorization", ()):
+        scheme, _, credential = value.strip().partition(b" ")
+        if scheme.lower() == b"bearer":
+            keys.append(credential.strip().decode("utf-8", "surrogateescape"))
+    for name in (b"x-api-key", b"x-goog-api-key"):
+        for value in headers.getRawHeaders(name, ()):
+            keys.append(value.strip().decode("utf-8", "surrogateescape"))
+    return [key for key in keys if key]
+
+
+def first_headers(request: GatewayRequest) -> Mapping[bytes, bytes]:
+    """Return *request*'s headers, names in lower case, lines of one name joined."""
+    return {
+        name.lower(): b", ".join(values)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    }
+
+
+def allowed_origin(request: GatewayRequest, setup: Setup) -> Headers:
+    """Return the headers that let the page which sent *request* read the answer."""
+    origin = request.requestHeaders.getRawHeaders(b"origin", [b""])[0]
+    listed = setup.cors_origins
+    if not origin or not ("*" in listed or origin.decode("ascii", "replace") in listed):
+        return ()
+    return (
+        (b"access-control-allow-origin", origin),
+        (b"vary", b"origin"),
+        (
+            b"access-control-expose-headers",
+            b"retry-after, request-id, x-request-id, " + ID_HEADER,
+        ),
+    )
+
+
+class Front(Resource):
+    """
+    The root resource.
+
+    :param tree: The resource that routes what is left of the path.
+    :param setup: Returns the setup in force.
+    """
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(self, tree: IResource, setup: Callable[[], Setup]) -> None:
+        super().__init__()
+        self._tree = tree
+        self._setup = setup
+        self._in_flight: set[GatewayRequest] = set()
+        self._idle: list[Deferred[None]] = []
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return len(self._in_flight)
+
+    def render(self, request: GatewayRequest) -> int | bytes:
+        """Answer one request. Called by ``twisted.web``."""
+        setup = self._setup()
+        request.exchange_id = uuid.uuid4().hex
+        request.setHeader(b"server", SERVER)
+        request.setHeader(ID_HEADER, request.exchange_id.encode())
+        self._count(request)
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        for name, value in allowed_origin(request, setup):
+            request.setHeader(name, value)
+        try:
+            segments = [segment.decode("utf-8") for segment in request.postpath or ()]
+        except UnicodeDecodeError:
+            error = InvalidRequest("The path is not UTF-8; percent-encode it as UTF-8.")
+            dialect = dialect_of(request.path.decode("ascii", "replace"), setup)
+            return prepare_error(request, error, dialect)
+        request.path_provider, segments = split_path(segments, setup)
+        request.postpath = [segment.encode() for segment in segments]
+        if request.method == b"OPTIONS":
+            return self._preflight(request)
+        # IResource.render is untyped.
+        answer: int | bytes = self._tree.render(request)
+        return answer
+
+    def admit(self, request: GatewayRequest) -> GatewayError | None:
+        """Refuse a body from someone without a key before it is read."""
+        try:
+            self._setup().keyring.who(presented=presented_keys(request))
+        except Unauthorized as error:
+            return error
+        return None
+
+    def render_refusal(
+        self, error: GatewayError, target: bytes, request: GatewayRequest
+    ) -> tuple[int, Headers, bytes]:
+        """Return the answer to a request that never came to a route."""
+        setup = self._setup()
+        dialect = dialect_of(target.decode("ascii", "replace"), setup)
+        status, headers, body = error_reply(error, dialect)
+        return status, (*headers, *allowed_origin(request, setup)), body
+
+    def drained(self) -> Deferred[None]:
+        """Return a Deferred that fires when nothing is in flight. Cancel to stop waiting."""
+        if not self._in_flight:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._idle.remove)
+        self._idle.append(waiting)
+        return waiting
+
+    def cut_off(self) -> None:
+        """Close the connections of all requests in flight."""
+        for request in tuple(self._in_flight):
+            ITCPTransport(request.transport).abortConnection()
+
+    def _count(self, request: GatewayRequest) -> None:
+        began = self._setup().clock.seconds()
+        self._in_flight.add(request)
+
+        def over(result: object) -> None:
+            self._in_flight.discard(request)
+            self._log.info(
+                "{peer} {method} {path} {status} {size} B {seconds:.3f} s {id}{gone}",
+                peer=peer_name(request.getClientAddress()),
+                method=request.method.decode("ascii", "replace"),
+                path=request.path.decode("ascii", "replace"),
+                status=request.code,
+                size=request.sentLength,
+                seconds=self._setup().clock.seconds() - began,
+                id=request.exchange_id,
+                gone="" if result is None else " (connection lost)",
+            )
+            if not self._in_flight:
+                idle, self._idle = self._idle, []
+                for waiting in idle:
+                    waiting.callback(None)
+
+        request.notifyFinish().addBoth(over)
+
+    def _preflight(self, request: GatewayRequest) -> bytes:
+        methods = b"GET, HEAD, POST, OPTIONS"
+        request.setResponseCode(204)
+        request.setHeader(b"allow", methods)
+        if request.responseHeaders.hasHeader(b"access-control-allow-origin"):
+            asked = request.requestHeaders.getRawHeaders(b"access-control-request-headers", [b""])
+            wanted = (
+                name.strip().lower() for name in asked[0].decode("ascii", "replace").split(",")
+            )
+            extra = [name for name in wanted if name.startswith(_ALLOWED_FAMILIES)]
+            request.setHeader(b"access-control-allow-methods", methods)
+            request.setHeader(
+                b"access-control-allow-headers",
+                b", ".join([ALLOWED_HEADERS, *(name.encode() for name in extra)]),
+            )
+            request.setHeader(b"access-control-max-age", b"86400")
+        return b""
+
+
+def split_path(segments: list[str], setup: Setup) -> tuple[str | None, list[str]]:
+    """
+    Take a trailing slash, a provider prefix and a doubled ``/v1`` off a path.
+
+    ``claude-custom/v1/v1/messages`` comes of a base URL that ends in ``/v1`` given
+    to a client that adds its own; ``v1beta/v1/models/...`` likewise.
+    """
+    while len(segments) > 1 and segments[-1] == "":
+        segments = segments[:-1]
+    provider = None
+    if setup.directory.is_provider(segments[0]):
+        # A lone provider is its root: some clients look there before anything else.
+        provider, segments = segments[0], segments[1:] or [""]
+    while len(segments) > 2 and segments[0] in _VERSIONS and segments[1] in _VERSIONS:
+        segments = segments[1:]
+    return provider, segments
+
+
+def nearest_path(path: str, setup: Setup) -> tuple[str, IDialect]:
+    """Return the path most like *path* that is answered, and a dialect to say so in."""
+    # Paths of no dialect are told of in the one that claims whatever is left.
+    endpoints = dict.fromkeys(("/health", "/"), setup.dialects[-1]) | {
+        endpoint.path: dialect for dialect in setup.dialects for endpoint in dialect.endpoints
+    }
+    plain = {known.replace("<path:rest>", "MODEL"): known for known in endpoints}
+    best = difflib.get_close_matches(path, plain, n=1, cutoff=0.0)
+    known = plain[best[0]]
+    return best[0], endpoints[known]
+
+
+def dialect_of(path: str, setup: Setup) -> IDialect:
+    """
+    Return the dialect an error on *path* is told in: that of the route it names, or
+    of the one it is most like.
+    """
+    segments = path.partition("?")[0].lstrip("/").split("/")
+    _, segments = split_path(segments, setup)
+    plain = "/" + "/".join(segments)
+    for dialect in setup.dialects:
+        for endpoint in dialect.endpoints:
+            stem, wild, _ = endpoint.path.partition("<path:rest>")
+            if endpoint.method == "POST" and (
+                plain == stem or (wild and plain.startswith(stem) and ":" in plain)
+            ):
+                return dialect
+    return nearest_path(plain, setup)[1]

@@ -1,0 +1,74 @@
+"""
+What the front door works with: one immutable value, swapped whole at a reload.
+
+A request takes the value once and keeps it, so a reload never changes the rules
+under a request that is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from aiclient2api.errors import ProviderUnavailable
+from aiclient2api.exchange import Patience
+from aiclient2api.interfaces import (
+    IAccountPool,
+    IDialect,
+    IExchangeObserver,
+    IKeyring,
+    IProvider,
+    IWireRequest,
+)
+from aiclient2api.policy import Directory
+from aiclient2api.values import Clock, Jitter, SystemEdit
+from aiclient2api.web.model_lists import ModelLists
+
+
+@attrs.frozen
+class Seat:
+    """One configured provider and its accounts."""
+
+    provider: IProvider
+    pool: IAccountPool
+
+
+@attrs.frozen
+class Setup:
+    """
+    Everything a request is judged and answered by.
+
+    :ivar dialects: In the order in which they may claim a shared path.
+    :ivar seats: Configured provider name to its seat; only usable ones.
+    :ivar saw: Told of each request as the client sent it, before the system prompt
+        is edited.
+    :ivar body_limit: Bytes a request body may have.
+    :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
+    """
+
+    dialects: tuple[IDialect, ...]
+    keyring: IKeyring = attrs.field(repr=False)
+    seats: Mapping[str, Seat]
+    directory: Directory
+    lists: ModelLists
+    system: SystemEdit | None = attrs.field(repr=False)
+    patience: Patience
+    observers: IExchangeObserver
+    saw: Callable[[IWireRequest], None]
+    clock: Clock
+    jitter: Jitter
+    body_limit: int
+    upload_seconds: float
+    cors_origins: tuple[str, ...] = ()
+
+    def seat(self, name: str) -> Seat:
+        """
+        Return the seat of a provider that `Directory.named` let through.
+
+        :raise ProviderUnavailable: if it has none.
+        """
+        try:
+            return self.seats[name]
+        except KeyError:
+            raise ProviderUnavailable(f"Provider {name} is not configured.") from None

@@ -1,0 +1,400 @@
+"""
+The listening side of HTTP: what a connection may send, and for how long.
+
+Oversize, endless and malformed requests are refused here while they arrive, before
+any route runs. A key in the URL is cut out at this door, so nothing behind it can
+log one. This file must never know what a request is about; `Admission` does.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from typing import cast
+from urllib.parse import unquote_to_bytes
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+from zope.interface import implementer
+
+from aiclient2api.errors import GatewayError, RequestTooLarge, UploadTimeout
+from aiclient2api.values import Headers
+
+HEADER_LIMIT = 64 * 1024
+"""Bytes of request line and headers; coding agents send metadata of several KiB."""
+
+IDLE_CONNECTION = 75.0
+"""Seconds a kept-alive connection may stand between two requests."""
+
+LINGER_SECONDS = 2.0
+"""How long a refused sender is listened to, so that it can read the refusal."""
+
+LINGER_BYTES = 64 * 1024 * 1024
+"""How much of what a refused sender still sends is thrown away."""
+
+SERVER = b"aiclient2api"
+
+ID_HEADER = b"x-aiclient2api-request-id"
+"""Names a request in the answer and in the log."""
+
+
+@attrs.frozen
+class Admission:
+    """
+    The rules of the door, asked anew for each request.
+
+    :ivar body_limit: Returns how many bytes a body may have.
+    :ivar upload_seconds: Returns how long a whole request may take to arrive; 0 is off.
+    :ivar admit: Given a request of which only the head is here, returns why its body
+        is not to be read, or None.
+    :ivar render: Turns a refusal into status, headers and body, given the target.
+    """
+
+    body_limit: Callable[[], int]
+    upload_seconds: Callable[[], float]
+    admit: Callable[[GatewayRequest], GatewayError | None]
+    render: Callable[[GatewayError, bytes, GatewayRequest], tuple[int, Headers, bytes]]
+
+
+class GatewayRequest(Request):
+    """
+    One request; its URL never holds a key.
+
+    :ivar query_keys: What stood in ``?key=``.
+    :ivar exchange_id: Set by the front; names this request in log and answer.
+    :ivar path_provider: The provider named by the first path segment, if any.
+    """
+
+    defaultContentType = None
+    query_keys: Sequence[str] = ()
+    exchange_id = "-"
+    path_provider: str | None = None
+    _taken = 0
+
+    def body(self) -> bytes:
+        """Return the whole body."""
+        return self._body.getvalue()
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep the body in memory, however long: no temporary file."""
+        self.content = self._body = io.BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the body, up to the limit."""
+        channel = cast(GatewayChannel, self.channel)
+        self._taken += len(data)
+        limit = channel.site.admission.body_limit()
+        if self._taken > limit:
+            self.content = self._body = io.BytesIO()
+            channel.refuse(self, too_large(limit))
+            return
+        self._body.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Cut the key out of the URL before anything can see it."""
+        clean, self.query_keys = without_key(origin_form(path))
+        super().requestReceived(command, clean, version)
+
+    def processingFailed(self, reason: Failure) -> None:
+        """Answer a failure outside all routes without HTML and without details."""
+        self._log.failure("{id}: this is a bug", failure=reason, id=self.exchange_id)
+        if self.startedWriting:
+            self.loseConnection()
+            return
+        body = b'{"error":{"message":"The gateway failed at this request.","type":"server_error"}}'
+        self.setResponseCode(500)
+        self.setHeader(b"content-type", b"application/json; charset=utf-8")
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+
+@implementer(IHalfCloseableProtocol)
+class GatewayChannel(HTTPChannel):
+    """
+    One client connection.
+
+    Beyond ``twisted.web``'s own checks it bounds the time a request may take to
+    arrive, refuses folded headers, and answers an oversize body while it comes in.
+    """
+
+    site: GatewaySite
+    totalHeadersSize = HEADER_LIMIT
+    MAX_LENGTH = HEADER_LIMIT
+    # Twisted stops reading beyond this, and would not see a client leave; see below.
+    _optimisticEagerReadSize = HEADER_LIMIT
+    _log = Logger()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._upload: IDelayedCall | None = None
+        self._linger: IDelayedCall | None = None
+        self._refused = False
+        self._thrown_away = 0
+
+    def connectionMade(self) -> None:
+        """Have a peer that vanished without a word found out in the end."""
+        super().connectionMade()
+        if ITCPTransport.providedBy(self.transport):
+            ITCPTransport(self.transport).setTcpKeepAlive(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes; once refused, only so that the refusal can be read."""
+        if self._refused:
+            self._thrown_away += len(data)
+            if self._thrown_away > LINGER_BYTES:
+                self.readConnectionLost()
+            return
+        if not self._handlingRequest and data.strip(b"\r\n"):
+            self._start_upload()
+        super().dataReceived(data)
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > HEADER_LIMIT:
+            # Nobody pipelines so much behind a request that is still being answered.
+            self.readConnectionLost()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Start the clock of a request that was buffered; refuse folded headers."""
+        if self._refused:
+            return
+        in_headers = hasattr(self, "_command")
+        if in_headers and line[:1] in (b" ", b"\t"):
+            # twisted.web would join the lines; proxies disagree on what they mean.
+            self._respondToBadRequestAndDisconnect()
+            return
+        if line:
+            self._start_upload()
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a header line that is too long."""
+        self._refuse_bare(b"431 Request Header Fields Too Large")
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take body bytes, unless the request was refused in the middle of a read."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        """Judge a request that brings a body before reading it."""
+        request, length = self.requests[-1], self.length
+        admission = self.site.admission
+        if length != 0:
+            error: GatewayError | None = None
+            limit = admission.body_limit()
+            if length is not None and length > limit:
+                error = too_large(limit)
+            else:
+                request.query_keys = without_key(self._path)[1]
+                error = admission.admit(request)
+            if error is not None:
+                request.content = io.BytesIO()
+                self.refuse(request, error)
+                return
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """The request is here: stop its clock and hand it on."""
+        if self._refused:
+            return
+        self._stop_upload()
+        super().allContentReceived()
+
+    def timeoutConnection(self) -> None:
+        """Close an idle connection."""
+        self._stop_upload()
+        super().timeoutConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client is gone."""
+        self._stop_upload()
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        super().connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        """
+        The client shut down its sending side: it has left.
+
+        Providing `IHalfCloseableProtocol` keeps our own half-close in `refuse` from
+        being taken for the end of the connection.
+        """
+        ITCPTransport(self.transport).abortConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half-close went out."""
+
+    def refuse(self, request: GatewayRequest, error: GatewayError) -> None:
+        """
+        Answer a request that has not fully arrived, and close.
+
+        Closing at once would reset the connection under a client that is still
+        sending, and it would never read the answer: so the sending side is closed
+        and what still comes is thrown away, for a bounded while.
+        """
+        if self._refused:
+            return
+        target = without_key(self._path)[0]
+        status, headers, body = self.site.admission.render(error, target, request)
+        head = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Error"))]
+        head += [b"%s: %s" % pair for pair in headers]
+        exchange_id = uuid.uuid4().hex
+        head.append(ID_HEADER + b": " + exchange_id.encode())
+        head += [b"content-length: %d" % len(body), b"connection: close", b"server: " + SERVER]
+        self._log.info(
+            "{peer} {method} {path} {status} refused: {why} {id}",
+            peer=peer_name(self.getPeer()),
+            method=self._command.decode("ascii", "replace"),
+            path=target.partition(b"?")[0].decode("ascii", "replace"),
+            status=status,
+            why=error.code or error.kind,
+            id=exchange_id,
+        )
+        self._close_with(b"\r\n".join(head) + b"\r\n\r\n" + body)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # The base class calls this under this name for every malformed request.
+        self._refuse_bare(b"400 Bad Request")
+
+    def _refuse_bare(self, status: bytes) -> None:
+        if not self._refused:
+            self._close_with(
+                b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+
+    def _close_with(self, answer: bytes) -> None:
+        self._refused = True
+        self._stop_upload()
+        self.setTimeout(None)
+        self._networkProducer.resumeProducing()
+        transport = self.transport
+        assert transport is not None
+        transport.write(answer)
+        self._linger = self.callLater(LINGER_SECONDS, self._stop_lingering)
+        if ISSLTransport.providedBy(transport):
+            # TLS has no half-close; its close alert goes out behind the answer.
+            transport.loseConnection()
+        else:
+            ITCPTransport(transport).loseWriteConnection()
+
+    def _stop_lingering(self) -> None:
+        self._linger = None
+        self.readConnectionLost()
+
+    def _upload_late(self) -> None:
+        self._upload = None
+        seconds = self.site.admission.upload_seconds()
+        if not hasattr(self, "_command"):
+            self._refuse_bare(b"408 Request Timeout")
+            return
+        self.refuse(
+            self.requests[-1],
+            UploadTimeout(
+                f"The request did not arrive within {seconds:g} seconds; send it faster or "
+                "raise timeouts.upload.",
+                code="upload_timeout",
+            ),
+        )
+
+    def _start_upload(self) -> None:
+        if self._upload is None:
+            seconds = self.site.admission.upload_seconds()
+            if seconds:
+                self._upload = self.callLater(seconds, self._upload_late)
+
+    def _stop_upload(self) -> None:
+        if self._upload is not None:
+            self._upload.cancel()
+            self._upload = None
+
+
+class GatewaySite(Site):
+    """
+    The site of all listeners.
+
+    :param root: The resource that answers everything.
+    :param admission: The rules of the door.
+    """
+
+    protocol = GatewayChannel  # type: ignore[assignment]  # declared too narrowly there
+
+    def __init__(self, root: IResource, admission: Admission, reactor: object) -> None:
+        super().__init__(
+            root,
+            requestFactory=GatewayRequest,
+            reactor=reactor,
+            timeout=IDLE_CONNECTION,
+            parsePOSTFormSubmission=False,
+        )
+        self.admission = admission
+        self.displayTracebacks = False
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Speak HTTP/1.1 only, whatever else is installed: h2 is a second front end."""
+        return [b"http/1.1"]
+
+    def log(self, request: HTTPRequest) -> None:
+        """Do nothing: the front logs each request once, also those that broke off."""
+
+
+def too_large(limit: int) -> RequestTooLarge:
+    """Return the refusal of a body over *limit* bytes."""
+    return RequestTooLarge(
+        f"The request body is larger than {limit} bytes; send less or raise limits.body_bytes.",
+        code="request_too_large",
+    )
+
+
+def origin_form(target: bytes) -> bytes:
+    """Return *target* as a path; ``http://host/path`` is what proxies are sent."""
+    found = _ABSOLUTE.match(target)
+    return target[found.end() :] or b"/" if found else target
+
+
+def without_key(target: bytes) -> tuple[bytes, list[str]]:
+    """Return *target* without its ``key`` arguments, and those arguments' values."""
+    path, mark, query = target.partition(b"?")
+    if not mark:
+        return target, []
+    kept, keys = [], []
+    for pair in query.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if unquote_to_bytes(name.replace(b"+", b" ")) == b"key":
+            keys.append(unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace"))
+        else:
+            kept.append(pair)
+    return (path + b"?" + b"&".join(kept) if kept else path), keys
+
+
+def peer_name(address: IAddress) -> str:
+    """Return the client's address for the log."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return str(address.host)
+    return "local"
+
+
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+
+_REASONS = {
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    503: b"Service Unavailable",
+}
