@@ -1,0 +1,454 @@
+"""
+What the documentation says, held against the program.
+
+Links lead somewhere, examples parse and start the gateway, commands name paths and
+options that exist, and both READMEs say the same. Prose is for people to judge.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.etree import ElementTree
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from aiclient2api.assembly import build_setup
+from aiclient2api.banner import Door, banner
+from aiclient2api.config import FLAGS, Settings, load
+from aiclient2api.config import keys as config_keys
+from aiclient2api.dialects.all import DIALECTS
+from aiclient2api.errors import GatewayError
+from aiclient2api.interfaces import IDialect
+from aiclient2api.observe.observers import Observers
+from aiclient2api.providers._sandbox_answer import MODELS
+from aiclient2api.tap import provider_factories
+from aiclient2api.upstream.answers import passed_headers
+from aiclient2api.values import Endpoint, Runtime
+from aiclient2api.vendors import VENDORS
+from aiclient2api.web.model_lists import ModelLists
+
+ROOT = Path(__file__).resolve().parent.parent
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
+PAGES = [
+    README,
+    README_ZH,
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(page for page in (ROOT / "bench/README.md", ROOT / "CONTRIBUTING.md") if page.exists()),
+]
+
+HERE = ("127.0.0.1", "localhost")
+COMMANDS = ("aiclient2api", "bin/aiclient2api")
+EVERYWHERE = ("--help", "--version")
+"""Options that the command has besides those of the table."""
+
+_FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """One fenced block."""
+
+    page: Path
+    language: str
+    text: str
+
+
+def blocks(*pages: Path, language: str | None = None) -> list[Block]:
+    """Return the fenced blocks of *pages*, or those of one language."""
+    found = []
+    for page in pages:
+        for match in _FENCE.finditer(page.read_text("utf-8")):
+            text = re.sub(f"^{match[1]}", "", match[3], flags=re.MULTILINE)
+            found.append(Block(page, match[2], text))
+    return [block for block in found if language in (None, block.language)]
+
+
+def prose(page: Path) -> str:
+    """Return a page without its fenced blocks."""
+    return _FENCE.sub("", page.read_text("utf-8"))
+
+
+def spans(page: Path) -> list[str]:
+    """Return what stands between backticks in a page's prose."""
+    return _CODE.findall(prose(page))
+
+
+def links(page: Path) -> list[str]:
+    """Return the targets of a page's links, pictures included."""
+    return _LINK.findall(_CODE.sub("", prose(page)))
+
+
+def headings(page: Path) -> list[tuple[int, str]]:
+    """Return level and anchor of a page's headings, as GitHub makes them."""
+    return [
+        (len(marks), re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+        for marks, text in _HEADING.findall(prose(page))
+    ]
+
+
+def commands(*pages: Path) -> Iterator[list[str]]:
+    """Yield the words of every command line in the shell blocks of *pages*."""
+    for block in blocks(*pages):
+        if block.language in ("sh", "text"):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                if line.strip() and (block.language == "sh" or "curl " in line):
+                    yield shlex.split(line, comments=True)
+
+
+class Call(NamedTuple):
+    """One ``curl`` against the gateway."""
+
+    method: str
+    url: str
+    body: str | None
+
+
+def calls(*pages: Path) -> list[Call]:
+    """Return every ``curl`` of *pages* that goes to this machine's gateway."""
+    found = []
+    for words in commands(*pages):
+        if "curl" not in words[:2]:
+            continue
+        url = next(word for word in words if word.startswith("http"))
+        if urlsplit(url).hostname not in HERE:
+            continue
+        body = next((words[at + 1] for at, word in enumerate(words) if word == "-d"), None)
+        method = "POST" if body is not None else "HEAD" if "-I" in words else "GET"
+        found.append(Call(method, url, body))
+    return found
+
+
+def is_provider(name: str, known: tuple[str, ...]) -> bool:
+    """Say whether *name* is a provider's, suffix and all."""
+    return any(name == kind or name.startswith(f"{kind}-") for kind in known)
+
+
+def served(method: str, path: str, known: tuple[str, ...]) -> tuple[IDialect, Endpoint, str] | None:
+    """Return who answers at *path*: dialect, endpoint and the rest of the path."""
+    segments = path.strip("/").split("/")
+    if len(segments) > 1 and (segments[0] == "auto" or is_provider(segments[0], known)):
+        segments = segments[1:]
+    plain = unquote("/" + "/".join(segments))
+    for dialect in DIALECTS:
+        for endpoint in dialect.endpoints:
+            pattern = re.escape(endpoint.path).replace("<path:rest>", "(.+)")
+            match = re.fullmatch(pattern, plain)
+            if match and endpoint.method == ("GET" if method == "HEAD" else method):
+                return dialect, endpoint, match[1] if match.groups() else ""
+    return None
+
+
+class DocsCase(SynchronousTestCase):
+    """What the tests below share: a directory, and the gateway's own reading of it."""
+
+    def load(self, **files: Mapping[str, Any]) -> Settings:
+        """Return what the gateway makes of these files (``config`` and ``provider_pools``)."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
+        return load(
+            flags={},
+            environ={"HOME": str(folder)},
+            cwd=folder,
+            factories=provider_factories(),
+            system_config=folder / "none.json",
+            uid=1000,
+        )
+
+
+class LinkTests(SynchronousTestCase):
+    """Links between pages and into the sources."""
+
+    def test_every_link_leads_somewhere(self) -> None:
+        """A reader who follows a link finds a file, and the heading it names."""
+        broken = []
+        for page in PAGES:
+            for link in links(page):
+                name, _, anchor = link.partition("#")
+                if urlsplit(link).scheme:
+                    continue
+                target = (page.parent / unquote(name)).resolve() if name else page
+                known = [anchor for _, anchor in headings(target)] if target.suffix == ".md" else []
+                if not target.exists() or (anchor and unquote(anchor) not in known):
+                    broken.append(f"{page.name}: {link}")
+        self.assertEqual(broken, [])
+
+    def test_links_stay_inside(self) -> None:
+        """No link leads out of the checkout, to a place only its author has."""
+        out = [
+            f"{page.name}: {link}"
+            for page in PAGES
+            for link in links(page)
+            if not urlsplit(link).scheme
+            and not (page.parent / link.partition("#")[0]).resolve().is_relative_to(ROOT)
+        ]
+        self.assertEqual(out, [])
+
+    def test_a_broken_link_would_be_found(self) -> None:
+        """The reading of links and headings is not blind."""
+        page = Path(self.mktemp())
+        page.write_text("# One thing, `two`!\n\n[a](b.md#c) `[x](y)` ![p](q.svg)\n", "utf-8")
+        self.assertEqual(links(page), ["b.md#c", "q.svg"])
+        self.assertEqual(headings(page), [(1, "one-thing-two")])
+
+    def test_the_picture_can_be_drawn(self) -> None:
+        """The sequence picture is well-formed, and its text form names the same parties."""
+        tree = ElementTree.parse(ROOT / "docs/images/one-request.svg")
+        titles = [
+            each.text or ""
+            for each in tree.iter()
+            if each.tag.endswith("text") and each.get("class") == "t"
+        ]
+        text = (ROOT / "docs/images/one-request.mmd").read_text("utf-8")
+        self.assertGreater(len(titles), 4)
+        self.assertEqual([title for title in titles if f" as {title}" not in text], [])
+
+
+class ExampleTests(DocsCase):
+    """Blocks that a reader copies."""
+
+    def test_every_configuration_loads(self) -> None:
+        """An example copied into config.json or provider_pools.json has no fault in it."""
+        seen: Counter[str] = Counter()
+        for block in blocks(*PAGES, language="json"):
+            example = json.loads(block.text)
+            kind = self._kind(example)
+            seen[f"{block.page.name} {kind}"] += 1
+            with self.subTest(page=block.page.name, example=block.text):
+                self.assertNotEqual(kind, "unknown")
+                if kind in ("config", "provider_pools"):
+                    settings = self.load(**{kind: example})
+                    odd = [said for said in settings.warnings if "known" in said]
+                    self.assertEqual(odd, [])
+        for page in (README, README_ZH):
+            self.assertEqual(seen[f"{page.name} config"], 2)
+            self.assertEqual(seen[f"{page.name} provider_pools"], 1)
+
+    def test_the_readme_configures_what_it_says(self) -> None:
+        """Each provider of the README's examples is ready to answer."""
+        ready: set[str] = set()
+        for block in blocks(README, language="json"):
+            example = json.loads(block.text)
+            providers = self.load(**{self._kind(example): example}).providers
+            ready |= {name for name, each in providers.items() if each.reason is None}
+        wanted = {"openai-custom", "claude-custom", "gemini-custom", "openai-custom-kimi"}
+        self.assertLessEqual(wanted | {"claude-custom-glm", "openai-custom-office"}, ready)
+
+    def test_a_faulty_example_would_be_found(self) -> None:
+        """A key that is mistyped is no configuration, and is not taken for one."""
+        self.assertEqual(self._kind({"opnai_api_key": "x"}), "unknown")
+        self.assertEqual(self._kind({"openai-custum": []}), "unknown")
+        warnings = self.load(config={"port": 3000, "prot": 3000}).warnings
+        self.assertTrue([said for said in warnings if "known" in said])
+
+    def test_code_parses(self) -> None:
+        """Python and TOML examples have no slip in them."""
+        for block in blocks(*PAGES, language="python"):
+            ast.parse(block.text)
+        tables = [tomllib.loads(block.text) for block in blocks(*PAGES, language="toml")]
+        codex = next(table for table in tables if "model_providers" in table)
+        provider = codex["model_providers"][codex["model_provider"]]
+        self.assertEqual(provider["wire_api"], "responses")
+        self.assertEqual(provider["base_url"], "http://127.0.0.1:3000/v1")
+
+    def test_the_first_start_prints_what_the_readme_shows(self) -> None:
+        """What a newcomer sees is what was announced, but for the key."""
+        clock = Clock()
+        lists = ModelLists(clock)
+        setup = build_setup(
+            self.load(),
+            keys=("k",),
+            factories=provider_factories(),
+            dialects=DIALECTS,
+            runtime=Runtime(clock=clock, upstream=None),
+            lists=lists,
+            observers=Observers(),
+            saw=lambda request: None,
+            clock=clock,
+            jitter=lambda: 0.0,
+        )
+        key_file = Path("/home/you/.local/state/aiclient2api/api_key")
+        door = Door("http://127.0.0.1:3000", "http://127.0.0.1:3000")
+        shown = banner(door, setup, key_file=key_file, made_key="ak-…", is_open=False)
+        for page in (README, README_ZH):
+            (block,) = blocks(page, language="text")
+            self.assertEqual(block.text.strip(), shown.strip())
+
+    def _kind(self, example: Any) -> str:
+        """Return which file *example* is for."""
+        if not isinstance(example, dict) or "$schema" in example:
+            return "not ours"
+        known = self.load().known_providers
+        if example and all(is_provider(name, known) for name in example):
+            return "provider_pools"
+        names = {name for key in config_keys.KEYS for name in (key.name, *key.also)}
+        for factory in provider_factories():
+            names |= {field.name for field in attrs.fields(factory.settings)}
+        folded = {config_keys.folded(name) for name in names}
+        is_config = any(config_keys.folded(name) in folded for name in example)
+        return "config" if is_config else "unknown"
+
+
+class CommandTests(DocsCase):
+    """Command lines that a reader types."""
+
+    def test_every_curl_goes_to_a_route(self) -> None:
+        """Each ``curl`` of the documentation reaches a path that the gateway answers."""
+        known = self.load().known_providers
+        found = calls(*PAGES)
+        lost = []
+        for call in found:
+            path = urlsplit(call.url).path
+            if path not in ("/health", "/", "") and served(call.method, path, known) is None:
+                lost.append(f"{call.method} {path}")
+        self.assertEqual(lost, [])
+        self.assertGreater(len(calls(README)), 1)
+
+    def test_every_curl_sends_a_request_of_its_dialect(self) -> None:
+        """The body of each ``curl`` is one that its path takes."""
+        known = self.load().known_providers
+        for call in calls(*PAGES):
+            url = urlsplit(call.url)
+            answering = served(call.method, url.path, known)
+            if call.body is None or answering is None:
+                continue
+            dialect, endpoint, rest = answering
+            query = [(name, value) for name, value in parse_qsl(url.query) if name != "key"]
+            route = dialect.route(endpoint=endpoint, rest=rest, query=query, headers={})
+            try:
+                dialect.parse(body=call.body.encode(), route=route)
+            except GatewayError as error:
+                self.fail(f"{call.url}: {error.message}")
+
+    def test_a_lost_curl_would_be_found(self) -> None:
+        """The search for routes knows a wrong path and a wrong method."""
+        known = self.load().known_providers
+        self.assertIsNone(served("POST", "/v1/chat/completion", known))
+        self.assertIsNone(served("GET", "/v1/messages", known))
+        self.assertIsNone(served("POST", "/nobody/v1/messages", known))
+        self.assertIsNotNone(served("POST", "/claude-custom-glm/v1/messages", known))
+
+    def test_every_option_exists(self) -> None:
+        """An option named for this program is one that it has."""
+        table = {flag.name for flag in FLAGS} | set(EVERYWHERE)
+        used = [
+            (words[0], word.partition("=")[0])
+            for words in commands(*PAGES)
+            if words and words[0] in COMMANDS
+            for word in words
+            if word.startswith("--")
+        ]
+        for page in (README, README_ZH, ROOT / "docs/security.md", ROOT / "docs/configuration.md"):
+            for span in spans(page):
+                words = span.split()
+                if span.startswith("--") or words[0] in COMMANDS:
+                    used += [(page.name, word) for word in words if word.startswith("--")]
+        self.assertGreater(len(used), 5)
+        self.assertEqual([each for each in used if each[1] not in table], [])
+
+    def test_every_variable_of_ours_is_read_somewhere(self) -> None:
+        """An environment variable that is documented has an effect."""
+        places = [
+            *(ROOT / "aiclient2api").rglob("*.py"),
+            *(each for folder in ("bin", "etc") for each in (ROOT / folder).rglob("*")),
+        ]
+        source = "".join(each.read_text("utf-8") for each in places if each.is_file())
+        for page in PAGES:
+            for name in set(re.findall(r"AICLIENT2API_[A-Z_]+", page.read_text("utf-8"))):
+                self.assertIn(name, source, page.name)
+
+
+class ClaimTests(DocsCase):
+    """Lists and tables that repeat what the program knows."""
+
+    def test_the_sandbox_models_are_those_there_are(self) -> None:
+        """Every model of the sandbox is in the README, and no other."""
+        for page in (README, README_ZH):
+            named = {span for span in spans(page) if re.fullmatch(r"sandbox(-[a-z0-9-]+)?", span)}
+            self.assertEqual(named, set(MODELS))
+
+    def test_every_provider_is_named(self) -> None:
+        """Providers that answer and providers that do not yet are told apart."""
+        built = {factory.name for factory in provider_factories()}
+        self.assertEqual(built & set(config_keys.UNBUILT), set())
+        for page in (README, README_ZH):
+            named = set(spans(page))
+            self.assertEqual((built | set(config_keys.UNBUILT) | set(VENDORS)) - named, set())
+
+    def test_every_route_is_named(self) -> None:
+        """The README has every path that a dialect answers on."""
+        paths = [endpoint.path for dialect in DIALECTS for endpoint in dialect.endpoints]
+        for page in (README, README_ZH):
+            # Gemini's routes are said to be there under /v1 as well, and not listed twice.
+            text = " ".join(spans(page)) + " /v1/models/{model}"
+            for path in paths:
+                self.assertIn(path.removesuffix("<path:rest>"), text)
+
+    def test_the_clocks_are_those_there_are(self) -> None:
+        """The table of clocks has every clock with its default."""
+        text = (ROOT / "docs/architecture.md").read_text("utf-8")
+        for key in config_keys.TIMEOUT_KEYS:
+            self.assertIn(f"| `{key.name}` | {key.default:g} |", text)
+
+    def test_the_headers_that_pass_do(self) -> None:
+        """Each header that is said to reach a client does, and a cookie does not."""
+        page = (ROOT / "docs/security.md").read_text("utf-8")
+        (row,) = re.findall(r"^\| Headers \|(.+)\|$", page, re.MULTILINE)
+        for name in _CODE.findall(row):
+            line = ((name + "x" if name.endswith("-") else name).encode(), b"1")
+            self.assertEqual(passed_headers((line,)), (line,))
+        self.assertEqual(passed_headers(((b"set-cookie", b"1"),)), ())
+
+
+class TwinTests(SynchronousTestCase):
+    """README.md and README.zh.md, which must not drift apart."""
+
+    def test_same_headings(self) -> None:
+        """Both have the same sections in the same order."""
+        levels = [[level for level, _ in headings(page)] for page in (README, README_ZH)]
+        self.assertEqual(levels[0], levels[1])
+        self.assertGreater(len(levels[0]), 10)
+
+    def test_same_links(self) -> None:
+        """Both lead to the same places."""
+        english, chinese = (
+            Counter("#" if link.startswith("#") else link for link in links(page))
+            for page in (README, README_ZH)
+        )
+        self.assertEqual(english - chinese, Counter({"README.zh.md": 1}))
+        self.assertEqual(chinese - english, Counter({"README.md": 1}))
+
+    def test_same_examples(self) -> None:
+        """Both have the same blocks, but for remarks."""
+        english, chinese = (
+            [(each.language, re.sub(r" +# .*", "", each.text)) for each in blocks(page)]
+            for page in (README, README_ZH)
+        )
+        self.assertEqual(english, chinese)
+
+    def test_same_names(self) -> None:
+        """What stands between backticks is the same in both."""
+        english, chinese = (set(spans(page)) for page in (README, README_ZH))
+        self.assertEqual(english ^ chinese, set())
+
+    def test_same_tables(self) -> None:
+        """Both have tables of the same shape."""
+        english, chinese = (
+            [line.count("|") for line in prose(page).splitlines() if line.startswith("|")]
+            for page in (README, README_ZH)
+        )
+        self.assertEqual(english, chinese)
