@@ -484,6 +484,9 @@ class BadInputTests(GatewayTestCase):
         self.assertIn(
             "contents", self.refused("/v1beta/models/g:generateContent", b'{"contents":5}')
         )
+        body = b'{"contents":[{},5]}'
+        self.assertIn("contents[1]", self.refused("/v1beta/models/g:generateContent", body))
+        self.assertIn("messages[0]", self.refused("/v1/messages", b'{"model":"m","messages":[5]}'))
 
     def test_a_key_given_twice_is_refused(self) -> None:
         """Policy and upstream might read different ones."""

@@ -23,6 +23,7 @@ from aiclient2api.dialects.wire_request import (
     entry,
     is_name,
     listed,
+    objects,
     text_in,
     wrong,
 )
@@ -365,10 +366,13 @@ class Gemini:
         fields = Fields.of(check(body))
         fields.one(*_SYSTEM)
         if route.action == "generate":
-            fields.check("contents", "array", "object")
+            contents = fields.check("contents", "array", "object")
         else:
-            fields.check("contents", "array", "object", "absent")
+            contents = fields.check("contents", "array", "object", "absent")
             fields.check(_NESTED[0], "object", "absent", spellings=_NESTED[1:])
+        if contents is not None and fields.kind(contents) == "array":
+            for _ in objects(fields, contents):
+                pass
         return GeminiRequest(
             body=fields,
             model=route.model or "",
