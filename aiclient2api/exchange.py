@@ -268,9 +268,9 @@ class Exchange:
                 status=502,
                 code="no_answer",
             )
-        return await self._relay(response)
+        return await self._relay(response, account)
 
-    async def _relay(self, response: IUpstreamResponse) -> Ending:
+    async def _relay(self, response: IUpstreamResponse, account: Account) -> Ending:
         watcher = self._watcher = self.source.watcher(
             request=self.request,
             content_type=_first(response.headers, b"content-type"),
@@ -283,6 +283,7 @@ class Exchange:
             watcher=watcher,
             reply=self.reply,
             begin=self._beginner(response),
+            clean=partial(without_bytes, secrets=account.secrets),
             clock=self.clock,
             clocks=Clocks(
                 first_event=self.patience.first_event,

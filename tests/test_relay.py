@@ -53,6 +53,7 @@ class RelayCase(SynchronousTestCase):
             watcher=self.watcher,
             reply=self.reply,
             begin=self.begin,
+            clean=lambda record: record.replace(b"s3cret", b"[secret]"),
             clock=self.clock,
             clocks=clocks,
         )
@@ -275,6 +276,7 @@ class RelayTests(RelayCase):
             watcher=OPENAI_CHAT.watcher(request=request, content_type=b"", want_text=False),
             reply=self.reply,
             begin=self.begin,
+            clean=lambda record: record.replace(b"s3cret", b"[secret]"),
             clock=self.clock,
             clocks=Clocks(first_event=30, idle=10, total=20),
         )
@@ -455,3 +457,13 @@ class OwnBugTests(RelayCase):
         self.assertEqual(self.ending_of(relay).how, "truncated")
         self.assertEqual(self.reply.ended, "aborted")
         self.logged(2)
+
+    def test_a_key_in_an_error_record_is_cut_out(self) -> None:
+        """The record goes out otherwise unchanged; answers are not looked at for keys."""
+        record = ERROR.replace(b"busy", b"bad key s3cret")
+        relay = self.relay()
+        self.response.push(BARE + FIRST.replace(b"Hel", b"s3cret"))
+        self.response.push(record)
+        self.assertEqual(self.ending_of(relay).how, "failed")
+        self.assertTrue(self.reply.body.endswith(record.replace(b"s3cret", b"[secret]")))
+        self.assertEqual(self.reply.body.count(b"s3cret"), 1)

@@ -146,6 +146,7 @@ def play(
         watcher=stream.watcher(),
         reply=reply,
         begin=lambda length: reply.begin(200, ()),
+        clean=lambda record: record,
         clock=clock,
         clocks=Clocks(first_event=30, idle=30, total=60),
     )

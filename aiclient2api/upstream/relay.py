@@ -67,6 +67,8 @@ class Relay(Protocol):
 
     :param response: The upstream's answer; aborted when the client leaves.
     :param begin: Sends the head to the client; given the body's length if known.
+    :param clean: Takes the account's secrets out of an error record: an upstream may
+        quote a key in one.
     :ivar done: Fires with an `Ending`; fails with `UpstreamError` if nothing has
         reached the client, so that another attempt may be made. Cancelling it
         closes the upstream.
@@ -81,6 +83,7 @@ class Relay(Protocol):
         watcher: IWatcher,
         reply: IClientReply,
         begin: Callable[[int | None], None],
+        clean: Callable[[bytes], bytes],
         clock: Clock,
         clocks: Clocks,
     ) -> None:
@@ -88,6 +91,7 @@ class Relay(Protocol):
         self._watcher = watcher
         self._reply = reply
         self._begin = begin
+        self._clean = clean
         self._clock = clock
         self._clocks = clocks
         self._held: list[bytes] = []
@@ -121,7 +125,7 @@ class Relay(Protocol):
             out = watcher.feed(data)
             if self._begun:
                 if out:
-                    self._reply.write(out)
+                    self._reply.write(out if watcher.failure is None else self._clean(out))
             elif watcher.failure is None:
                 self._hold(out)
             if watcher.failure is not None:
@@ -145,7 +149,7 @@ class Relay(Protocol):
             rest = self._watcher.end()
             if self._watcher.failure is not None:
                 if self._begun and rest:
-                    self._reply.write(rest)
+                    self._reply.write(self._clean(rest))
                 self._upstream_failed(self._watcher.failure)
             elif self._watcher.complete:
                 self._complete(rest)
