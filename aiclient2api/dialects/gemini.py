@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from aiclient2api.dialects import system_prompt
 from aiclient2api.dialects.faults import told_error
-from aiclient2api.dialects.watching import Watcher, count, decode, says, total, value
+from aiclient2api.dialects.watching import Branches, Watcher, count, decode, says, total, value
 from aiclient2api.dialects.wire_request import (
     Fields,
     decoded,
@@ -215,14 +215,13 @@ class _GeminiReader:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self._want_text = want_text
-        self._open: set[Any] = set()
-        self._finished: set[Any] = set()
+        self._branches = Branches()
         self._whole = False
 
     @property
     def complete(self) -> bool:
         """True once every candidate seen has finished, or the prompt was blocked."""
-        return self._whole or (bool(self._finished) and not self._open)
+        return self._whole or self._branches.all_ended
 
     def record(self, *, event: bytes, data: bytes) -> bool:
         """Read one chunk."""
@@ -261,18 +260,15 @@ class _GeminiReader:
         if chunk.candidates or chunk.promptFeedback:
             self.started = True
         for candidate in chunk.candidates or ():
-            index = candidate.index if isinstance(candidate.index, int) else 0
-            if candidate.finishReason and candidate.finishReason != _NO_REASON:
-                self._finished.add(index)
-                self._open.discard(index)
-            elif index not in self._finished:
-                self._open.add(index)
+            reason = candidate.finishReason
+            self._branches.saw(candidate.index, ended=bool(reason) and reason != _NO_REASON)
             if self._want_text:
                 for part in listed(entry(value(candidate.content), "parts")):
                     if not entry(part, "thought"):
                         self.texts.append(text_in(entry(part, "text")))
         if entry(chunk.promptFeedback, "blockReason"):
-            self._finished.add("prompt")
+            # No candidate will come; the prompt itself is what has ended.
+            self._branches.saw(-1, ended=True)
         self.usage = _usage(chunk.usageMetadata) or self.usage
 
 

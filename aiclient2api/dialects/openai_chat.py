@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from aiclient2api.dialects import openai_shapes, system_prompt
 from aiclient2api.dialects.faults import told_error
-from aiclient2api.dialects.watching import Watcher, count, decode, present, says, value
+from aiclient2api.dialects.watching import Branches, Watcher, count, decode, present, says, value
 from aiclient2api.dialects.wire_request import (
     Fields,
     amended,
@@ -170,14 +170,13 @@ class _ChatReader:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self._want_text = want_text
-        self._open: set[Any] = set()
-        self._finished: set[Any] = set()
+        self._branches = Branches()
         self._whole = False
 
     @property
     def complete(self) -> bool:
         """True once every choice seen has said why it ended."""
-        return self._whole or (bool(self._finished) and not self._open)
+        return self._whole or self._branches.all_ended
 
     def record(self, *, event: bytes, data: bytes) -> bool:
         """Read one chunk; ``[DONE]`` is whole but proves nothing."""
@@ -222,16 +221,11 @@ class _ChatReader:
         return b"data: " + openai_shapes.render_error(error)[1] + b"\n\n"
 
     def _read_choice(self, choice: _Choice) -> None:
-        index = choice.index if isinstance(choice.index, int) else 0
-        if choice.finish_reason:
-            if choice.finish_reason in _BREAKS:
-                self.failure = _broke_off(choice, stream=True)
-                return
-            self._finished.add(index)
-            self._open.discard(index)
-            self.started = True
-        elif index not in self._finished:
-            self._open.add(index)
+        if choice.finish_reason in _BREAKS:
+            self.failure = _broke_off(choice, stream=True)
+            return
+        self._branches.saw(choice.index, ended=bool(choice.finish_reason))
+        self.started = self.started or bool(choice.finish_reason)
         if self._want_text or not self.started:
             delta = value(choice.delta) if present(choice.delta) else value(choice.message)
             if not self.started and isinstance(delta, dict):

@@ -63,6 +63,28 @@ class Reader(Protocol):
         """Return the server-sent event that tells of *error*."""
 
 
+class Branches:
+    """Which of the alternatives an answer holds have said why they ended."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._ended: set[int] = set()
+
+    def saw(self, index: Any, *, ended: bool) -> None:
+        """Note one more piece of the alternative *index*; what is no number is the first."""
+        number = index if isinstance(index, int) else 0
+        if ended:
+            self._ended.add(number)
+            self._open.discard(number)
+        elif number not in self._ended:
+            self._open.add(number)
+
+    @property
+    def all_ended(self) -> bool:
+        """True once there was one, and none is left open."""
+        return bool(self._ended) and not self._open
+
+
 @implementer(IWatcher)
 class Watcher:
     """

@@ -159,14 +159,14 @@ class GatewayChannel(HTTPChannel):
         if self._refused:
             self._thrown_away += len(data)
             if self._thrown_away > LINGER_BYTES:
-                self.readConnectionLost()
+                self._abort()
             return
         if not self._handlingRequest and data.strip(b"\r\n"):
             self._start_upload()
         super().dataReceived(data)
         if self._handlingRequest and sum(map(len, self._dataBuffer)) > HEADER_LIMIT:
             # Nobody pipelines so much behind a request that is still being answered.
-            self.readConnectionLost()
+            self._abort()
 
     def lineReceived(self, line: bytes) -> None:
         """Start the clock of a request that was buffered; refuse folded headers."""
@@ -235,7 +235,7 @@ class GatewayChannel(HTTPChannel):
         Providing `IHalfCloseableProtocol` keeps our own half-close in `refuse` from
         being taken for the end of the connection.
         """
-        ITCPTransport(self.transport).abortConnection()
+        self._abort()
 
     def writeConnectionLost(self) -> None:
         """Our half-close went out."""
@@ -293,9 +293,12 @@ class GatewayChannel(HTTPChannel):
         else:
             ITCPTransport(transport).loseWriteConnection()
 
+    def _abort(self) -> None:
+        ITCPTransport(self.transport).abortConnection()
+
     def _stop_lingering(self) -> None:
         self._linger = None
-        self.readConnectionLost()
+        self._abort()
 
     def _upload_late(self) -> None:
         self._upload = None
