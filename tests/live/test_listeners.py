@@ -24,6 +24,15 @@ ASK = (
 )
 
 
+def has_ipv6() -> bool:
+    """Say whether this machine has an IPv6 loopback; some containers have none."""
+    try:
+        free_port(socket.AF_INET6, "::1")
+    except OSError:
+        return False
+    return True
+
+
 def free_port(family: socket.AddressFamily, host: str) -> int:
     """Return a port that nobody has now."""
     with socket.socket(family) as found:
@@ -62,32 +71,30 @@ class ListenerTests(TestCase):
         self.trust = ssl.create_default_context(
             cadata=authority.certificate.public_bytes(serialization.Encoding.PEM).decode()
         )
-        self.six = free_port(socket.AF_INET6, "::1")
+        self.six = free_port(socket.AF_INET6, "::1") if has_ipv6() else None
         self.secure = free_port(socket.AF_INET, "127.0.0.1")
-        return await LiveGateway(
-            self,
-            config={
-                "listen": [
-                    "tcp:0:interface=127.0.0.1",
-                    f"tcp:{self.six}:interface=\\:\\:1",
-                    f"ssl:{self.secure}:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
-                    f"unix:{self.path}:mode=600",
-                ],
-                **config,
-            },
-        ).start()
+        listen = [
+            "tcp:0:interface=127.0.0.1",
+            f"ssl:{self.secure}:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+            f"unix:{self.path}:mode=600",
+        ]
+        if self.six is not None:
+            listen.append(f"tcp:{self.six}:interface=\\:\\:1")
+        return await LiveGateway(self, config={"listen": listen, **config}).start()
 
     def doors(self, gateway: LiveGateway) -> dict[str, socket.socket]:
         """Open a connection through each door."""
         unix = socket.socket(socket.AF_UNIX)
         unix.connect(self.path)
         plain = socket.create_connection(("127.0.0.1", self.secure), 10)
-        return {
+        doors = {
             "tcp": socket.create_connection(("127.0.0.1", gateway.port), 10),
-            "ipv6": socket.create_connection(("::1", self.six), 10),
             "tls": self.trust.wrap_socket(plain, server_hostname="127.0.0.1"),
             "unix": unix,
         }
+        if self.six is not None:
+            doors["ipv6"] = socket.create_connection(("::1", self.six), 10)
+        return doors
 
     def asked(self, gateway: LiveGateway, request: bytes) -> Deferred[dict[str, bytes]]:
         """Ask through every door, in a thread."""
@@ -99,7 +106,7 @@ class ListenerTests(TestCase):
         """A key is asked for at each of them, too."""
         gateway = await self.start()
         answers = await self.asked(gateway, ASK % (KEY.encode(), len(BODY), BODY))
-        self.assertEqual(set(answers), {"tcp", "ipv6", "tls", "unix"})
+        self.assertLessEqual({"tcp", "tls", "unix"}, set(answers))
         for name, answer in answers.items():
             head, _, body = answer.partition(b"\r\n\r\n")
             self.assertTrue(head.startswith(b"HTTP/1.1 200 "), (name, head))
