@@ -2,8 +2,8 @@
 The running gateway: what starts, in which order it stops, and how it reloads.
 
 ``MultiService`` stops all its children at once; here the order is written out:
-stop listening, let what is in flight finish, cut off the rest, then let go of the
-upstreams and flush the logs.
+stop listening, let what is in flight finish, cut off the rest, close the connections
+behind their answers, then let go of the upstreams and flush the logs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRACE = 10.0
 """Seconds that requests in flight get to finish when the gateway stops."""
 
 LAST_GRACE = 1.0
-"""Seconds that those which were cut off get to be cleared away."""
+"""Seconds that requests which were cut off, and then all connections, get to end."""
 
 FIXED = (
     "listen",
@@ -162,18 +162,18 @@ class Gateway(MultiService):
                 grace=GRACE,
                 count=front.in_flight,
             )
-            if not await self._drained(GRACE):
+            if not await self._within(GRACE, front.drained()):
                 self._log.warn("Cutting off {count} requests.", count=front.in_flight)
                 front.cut_off()
                 # They are still to be told of, in the log and to whoever observes.
-                await self._drained(LAST_GRACE)
+                await self._within(LAST_GRACE, front.drained())
+        await self._within(LAST_GRACE, self._world.site.hang_up())
         await self._world.close()
 
-    async def _drained(self, seconds: float) -> bool:
-        drained = self._world.front.drained()
-        call = self._world.clock.callLater(seconds, drained.cancel)
+    async def _within(self, seconds: float, done: Deferred[None]) -> bool:
+        call = self._world.clock.callLater(seconds, done.cancel)
         try:
-            await drained
+            await done
         except CancelledError:
             return False
         finally:

@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +134,46 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(ended.returncode, 1)
         self.assertIn(f"127.0.0.1:{port} is in use", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+
+    def test_a_stop_lets_a_stream_finish(self) -> None:
+        """SIGTERM in the middle of it: nobody new is let in, and the answer is whole."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = found.getsockname()[1]
+        gateway = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "aiclient2api"),
+                *("--port", str(port), "--api-key", "k", "--state-dir", "state"),
+            ],
+            cwd=folder,
+            env={**os.environ, "HOME": str(folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(gateway.wait, 30)
+        self.addCleanup(gateway.kill)
+        body = b'{"model":"sandbox","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+        request = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer k\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        with self.connected(port) as client:
+            client.sendall(request)
+            answer = client.recv(65536)
+            gateway.send_signal(signal.SIGTERM)
+            self.assertNotIn(b"[DONE]", answer)
+            while piece := client.recv(65536):
+                answer += piece
+        self.assertIn(b"[DONE]", answer)
+        self.assertTrue(answer.endswith(b"0\r\n\r\n"))
+        self.assertIn(gateway.wait(30), (0, -signal.SIGTERM))
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, ("127.0.0.1", port))
+
+    def connected(self, port: int) -> socket.socket:
+        """Connect as soon as somebody listens; give up after half a minute."""
+        for _ in range(1500):
+            with contextlib.suppress(ConnectionRefusedError):
+                return socket.create_connection(("127.0.0.1", port), 30)
+            time.sleep(0.02)
+        self.fail("nobody listens")

@@ -59,6 +59,18 @@ class Reactor(MemoryReactor):
         function()
 
 
+class Doors(Site):
+    """A site whose connections close when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(Resource())
+        self.closing: Deferred[None] = succeed(None)
+
+    def hang_up(self) -> Deferred[None]:
+        """Wait for the test."""
+        return self.closing
+
+
 class World:
     """A world that notes what is done to it."""
 
@@ -66,7 +78,7 @@ class World:
         self.reactor = Reactor()
         self.clock = Clock()
         self.front = Front()
-        self.site = Site(Resource())
+        self.site = Doors()
         self.told: Told | ConfigurationError = Told()
         self.used = Told()
         self.steps: list[str] = []
@@ -138,6 +150,28 @@ class GatewayTests(SynchronousTestCase):
         self.successResultOf(stopping)
         self.assertFalse(self.world.front.cut)
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_connections_close_before_the_upstreams_are_let_go(self) -> None:
+        """What is written to them is sent first."""
+        self.start()
+        closing: Deferred[None] = Deferred()
+        self.world.site.closing = closing
+        stopping = self.gateway.stopService()
+        self.assertNoResult(stopping)
+        self.assertEqual(self.world.steps, ["open"])
+        closing.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.world.steps, ["open", "close"])
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_does_not_read_cannot_hold_up_the_stop(self) -> None:
+        """Its connection is given up."""
+        self.start()
+        self.world.site.closing = Deferred()
+        stopping = self.gateway.stopService()
+        self.world.clock.advance(LAST_GRACE)
+        self.successResultOf(stopping)
+        self.assertEqual(self.world.steps, ["open", "close"])
 
     def test_what_takes_too_long_is_cut_off(self) -> None:
         """A stop always ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -50,7 +51,7 @@ class DoorTests(SynchronousTestCase):
         self.echo = Echo()
         self.refusal: GatewayError | None = None
         self.admitted = 0
-        site = GatewaySite(
+        self.site = site = GatewaySite(
             self.echo,
             Admission(
                 body_limit=lambda: LIMIT,
@@ -94,6 +95,23 @@ class DoorTests(SynchronousTestCase):
         """Send *data*; return all that came back so far."""
         self.channel.dataReceived(data)
         return self.wire.value()
+
+    def test_hanging_up_closes_what_is_open(self) -> None:
+        """It waits for the last connection, and for none when there is none."""
+        gone = self.site.hang_up()
+        self.assertTrue(self.wire.disconnecting)
+        self.assertFalse(self.wire.aborted)
+        self.assertNoResult(gone)
+        self.hang_up()
+        self.successResultOf(gone)
+        self.successResultOf(self.site.hang_up())
+
+    def test_hanging_up_can_be_cut_short(self) -> None:
+        """Then what is still open is closed at once, unsent or not."""
+        gone = self.site.hang_up()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.assertTrue(self.wire.aborted)
 
     def assert_refused(self, answer: bytes, status: int) -> None:
         """The answer has *status*, the connection is closing, nothing was rendered."""

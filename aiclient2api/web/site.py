@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -150,6 +151,7 @@ class GatewayChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Have a peer that vanished without a word found out in the end."""
+        self.site.channels.add(self)
         super().connectionMade()
         if ITCPTransport.providedBy(self.transport):
             ITCPTransport(self.transport).setTcpKeepAlive(True)
@@ -159,14 +161,14 @@ class GatewayChannel(HTTPChannel):
         if self._refused:
             self._thrown_away += len(data)
             if self._thrown_away > LINGER_BYTES:
-                self._abort()
+                self.abort()
             return
         if not self._handlingRequest and data.strip(b"\r\n"):
             self._start_upload()
         super().dataReceived(data)
         if self._handlingRequest and sum(map(len, self._dataBuffer)) > HEADER_LIMIT:
             # Nobody pipelines so much behind a request that is still being answered.
-            self._abort()
+            self.abort()
 
     def lineReceived(self, line: bytes) -> None:
         """Start the clock of a request that was buffered; refuse folded headers."""
@@ -227,6 +229,7 @@ class GatewayChannel(HTTPChannel):
             self._linger.cancel()
             self._linger = None
         super().connectionLost(reason)
+        self.site.forget(self)
 
     def readConnectionLost(self) -> None:
         """
@@ -235,10 +238,14 @@ class GatewayChannel(HTTPChannel):
         Providing `IHalfCloseableProtocol` keeps our own half-close in `refuse` from
         being taken for the end of the connection.
         """
-        self._abort()
+        self.abort()
 
     def writeConnectionLost(self) -> None:
         """Our half-close went out."""
+
+    def abort(self) -> None:
+        """Close now; what was not sent is lost."""
+        ITCPTransport(self.transport).abortConnection()
 
     def refuse(self, request: GatewayRequest, error: GatewayError) -> None:
         """
@@ -293,12 +300,9 @@ class GatewayChannel(HTTPChannel):
         else:
             ITCPTransport(transport).loseWriteConnection()
 
-    def _abort(self) -> None:
-        ITCPTransport(self.transport).abortConnection()
-
     def _stop_lingering(self) -> None:
         self._linger = None
-        self._abort()
+        self.abort()
 
     def _upload_late(self) -> None:
         self._upload = None
@@ -347,10 +351,42 @@ class GatewaySite(Site):
         )
         self.admission = admission
         self.displayTracebacks = False
+        self.channels: set[GatewayChannel] = set()
+        self._empty: Deferred[None] | None = None
 
     def acceptableProtocols(self) -> list[bytes]:
         """Speak HTTP/1.1 only, whatever else is installed: h2 is a second front end."""
         return [b"http/1.1"]
+
+    def hang_up(self) -> Deferred[None]:
+        """
+        Close every connection once all that was written to it is sent.
+
+        A finished answer may still stand in a transport's buffer.
+
+        :return: Fires when none is open; cancelled, it closes the rest at once.
+        """
+        empty: Deferred[None] = Deferred(self._abort_all)
+        self._empty = empty
+        for channel in tuple(self.channels):
+            channel.loseConnection()
+        self._look()
+        return empty
+
+    def forget(self, channel: GatewayChannel) -> None:
+        """Take note that *channel* is closed."""
+        self.channels.discard(channel)
+        self._look()
+
+    def _abort_all(self, given_up: Deferred[None]) -> None:
+        self._empty = None
+        for channel in tuple(self.channels):
+            channel.abort()
+
+    def _look(self) -> None:
+        if self._empty is not None and not self.channels:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
 
     def log(self, request: HTTPRequest) -> None:
         """Do nothing: the front logs each request once, also those that broke off."""
