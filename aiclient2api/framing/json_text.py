@@ -252,6 +252,27 @@ def loose(text: bytes) -> Any:
     )
 
 
+def exact(text: bytes) -> Any:
+    """
+    Decode a well-formed JSON value so that `write` gives every number back as it stood.
+
+    A number that Python would write in another way (``1e400``, more digits than a double
+    holds, ``1.10``) is left undecoded, as `msgspec.Raw`; `number` reads one.
+
+    :param text: Without lone surrogates: the `readable` form of a `JSONText`.
+    """
+    return json.loads(text, strict=False, parse_float=_exact_float, parse_int=_exact_int)
+
+
+def number(value: Any) -> int | float | None:
+    """Return the number that `exact` decoded, None if *value* is none (or too large)."""
+    if isinstance(value, msgspec.Raw):
+        value = _finite(bytes(value).decode())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value
+
+
 def write(value: Any) -> bytes:
     """Encode *value* as JSON in UTF-8; a lone surrogate becomes U+FFFD."""
     try:
@@ -272,6 +293,16 @@ def in_string(text: bytes | bytearray, at: int) -> int:
         if end == at or end == len(text) or text[end] == _QUOTE:
             return end
         at = end
+
+
+def _exact_float(digits: str) -> float | msgspec.Raw:
+    value = float(digits)
+    return value if repr(value) == digits else msgspec.Raw(digits.encode())
+
+
+def _exact_int(digits: str) -> int | msgspec.Raw:
+    # msgspec writes no integer of more than 64 bits.
+    return int(digits) if len(digits) < 19 and digits != "-0" else msgspec.Raw(digits.encode())
 
 
 def _nothing(_: str) -> None:
