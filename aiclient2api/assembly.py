@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiclient2api.accounts.pool import SolePool
 from aiclient2api.config import Settings
+from aiclient2api.conversions import Conversions
 from aiclient2api.exchange import Patience
 from aiclient2api.interfaces import (
     IDialect,
@@ -20,6 +21,7 @@ from aiclient2api.interfaces import (
 )
 from aiclient2api.policy import Directory
 from aiclient2api.values import Clock, Jitter, Runtime
+from aiclient2api.web.kept import Answers
 from aiclient2api.web.keys import Keyring
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Seat, Setup
@@ -54,6 +56,8 @@ def build_setup(
     dialects: Sequence[IDialect],
     runtime: Runtime,
     lists: ModelLists,
+    conversions: Conversions,
+    answers: Answers | None,
     observers: IExchangeObserver,
     saw: Callable[[IWireRequest], None],
     clock: Clock,
@@ -87,6 +91,8 @@ def build_setup(
             defaults=() if settings.auto else settings.default_providers,
         ),
         lists=lists,
+        conversions=conversions,
+        answers=answers,
         system=settings.system_prompt,
         patience=Patience(
             max_retries=settings.max_retries,

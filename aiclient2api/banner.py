@@ -90,7 +90,8 @@ def banner(
 
 def _answerable(dialect: IDialect, setup: Setup) -> str | None:
     directory = setup.directory
-    speaking = directory.speaking(dialect.name, tuple(setup.seats))
+    # Any provider answers any dialect; one that speaks it needs no conversion.
+    speaking = directory.speaking(dialect.name, tuple(setup.seats)) or tuple(setup.seats)
     # One whose models are known gives an example that needs no editing.
     for name in sorted(speaking, key=lambda name: (not directory.served[name], _rank(name, setup))):
         models = directory.served[name]

@@ -16,17 +16,16 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from aiclient2api.dialects.convert import Converted
 from aiclient2api.errors import Fault, GatewayError, RawReply, UpstreamError
 from aiclient2api.interfaces import (
     IAccountPool,
     IClientReply,
-    IDialect,
     IExchangeObserver,
     ILease,
     IProvider,
     IUpstreamResponse,
     IWatcher,
-    IWireRequest,
 )
 from aiclient2api.observe.redaction import SHORTEST, without, without_bytes
 from aiclient2api.upstream.answers import ERROR_BODY_SECONDS, passed_headers, refusal
@@ -52,6 +51,14 @@ LONGEST_WAIT = 30.0
 _FINAL = frozenset({"no_answer", "redirected", "gateway_bug"})
 # A success with one of these has no body (RFC 9110, sections 15.3.5 and 15.3.6).
 _BODILESS = frozenset({204, 205})
+
+# What an upstream says in its headers that holds for a converted answer, too.
+_OF_ANY_DIALECT = frozenset((b"request-id", b"x-request-id"))
+_TYPES = {
+    "sse": b"text/event-stream; charset=utf-8",
+    "json_array": b"application/json; charset=utf-8",
+    "whole": b"application/json; charset=utf-8",
+}
 
 _REPEATABLE = frozenset(
     {Fault.UNREACHABLE, Fault.RESET, Fault.TRUNCATED, Fault.CAPACITY, Fault.SERVER}
@@ -139,14 +146,12 @@ class Exchange:
     """
     Answer one request.
 
-    :ivar request: The request in the provider's own dialect.
-    :ivar source: The dialect the client speaks.
+    :ivar converted: The request in the provider's own dialect, and how its answer is read.
     :ivar observers: Told of every step; never on the per-chunk path.
     """
 
     record: ExchangeRecord
-    request: IWireRequest
-    source: IDialect
+    converted: Converted
     provider: IProvider
     pool: IAccountPool
     reply: IClientReply
@@ -168,7 +173,7 @@ class Exchange:
         """
         self.observers.began(exchange=self.record)
         try:
-            lease = await self.pool.acquire(model=self.request.model)
+            lease = await self.pool.acquire(model=self.record.model)
             ending = await self._leased(lease)
         except CancelledError:
             self._ended("cancelled", None)
@@ -206,14 +211,14 @@ class Exchange:
             lease.failed(error)
 
     async def _with_retries(self, account: Account) -> Ending:
-        outgoing = self.provider.prepare(request=self.request, account=account)
+        outgoing = self.provider.prepare(request=self.converted.request, account=account)
         tries = plain = 0
         while True:
             self.record.attempts += 1
             try:
                 ending = await self._attempt(outgoing, account)
             except UpstreamError as caught:
-                error = without_secrets(caught, account.secrets)
+                error = without_secrets(self._told(caught), account.secrets)
                 self.observers.attempt(exchange=self.record, error=error)
                 plain += error.status == 500
                 delay = retry_delay(
@@ -271,18 +276,17 @@ class Exchange:
         return await self._relay(response, account)
 
     async def _relay(self, response: IUpstreamResponse, account: Account) -> Ending:
-        watcher = self._watcher = self.source.watcher(
-            request=self.request,
-            content_type=_first(response.headers, b"content-type"),
-            want_text=self.observers.wants_text,
-            limit=self.patience.held_bytes,
+        watcher = self._watcher = self.converted.watch(
+            _first(response.headers, b"content-type"),
+            self.observers.wants_text,
+            self.patience.held_bytes,
         )
         left = self._left()
         relay = Relay(
             response=response,
             watcher=watcher,
             reply=self.reply,
-            begin=self._beginner(response),
+            begin=self._beginner(response, watcher),
             clean=partial(without_bytes, secrets=account.secrets),
             clock=self.clock,
             clocks=Clocks(
@@ -301,9 +305,27 @@ class Exchange:
             raise
         return await relay.done
 
-    def _beginner(self, response: IUpstreamResponse) -> Callable[[int | None], None]:
+    def _told(self, error: UpstreamError) -> UpstreamError:
+        """Return *error* as the client may be told of it: in no dialect but its own."""
+        if self.converted.verbatim or error.reply is None:
+            return error
+        return UpstreamError(
+            error.message,
+            fault=error.fault,
+            status=error.status,
+            code=error.code,
+            param=error.param,
+            retry_after=error.retry_after,
+        )
+
+    def _beginner(
+        self, response: IUpstreamResponse, watcher: IWatcher
+    ) -> Callable[[int | None], None]:
         def begin(length: int | None) -> None:
             headers = passed_headers(response.headers)
+            if not self.converted.verbatim:
+                own = tuple(line for line in headers if line[0] in _OF_ANY_DIALECT)
+                headers = (*own, (b"content-type", _TYPES[watcher.framing]))
             if length is not None:
                 headers += ((b"content-length", b"%d" % length),)
             self.reply.begin(response.status, headers)

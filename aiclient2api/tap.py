@@ -10,8 +10,10 @@ import os
 import random
 import secrets
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +28,8 @@ from aiclient2api import __version__, statedir
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
+from aiclient2api.conversation.vault import SealVault
+from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.interfaces import IProviderFactory
@@ -35,7 +39,11 @@ from aiclient2api.observe.fetched_prompt import FetchedPrompt
 from aiclient2api.observe.observers import Observers
 from aiclient2api.observe.prompt_log import PromptLog
 from aiclient2api.service import Gateway
+from aiclient2api.state.responses import StoredResponses
+from aiclient2api.state.sqlite import FILE as STORE_FILE
+from aiclient2api.state.sqlite import SQLiteStore
 from aiclient2api.upstream.client import Upstream
+from aiclient2api.upstream.fetching import ImageFetcher
 from aiclient2api.upstream.proxy import ProxySettings
 from aiclient2api.values import Runtime
 from aiclient2api.web.api import Api
@@ -173,6 +181,10 @@ class World:
             in_thread=self._in_thread,
             secrets=self._secrets,
         )
+        self._vault = SealVault(reactor.seconds)
+        self._store = SQLiteStore(
+            settings.state_dir / STORE_FILE, reactor=reactor, clock=reactor, now=time.time
+        )
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
         self._setup = self.use(settings)
         self.front = Front(Api(lambda: self._setup, DIALECTS).resource(), lambda: self._setup)
@@ -204,6 +216,12 @@ class World:
             dialects=DIALECTS,
             runtime=Runtime(clock=self.reactor, upstream=self._upstream),
             lists=self._lists,
+            conversions=Conversions(
+                vault=self._vault,
+                make_id=partial(secrets.token_hex, 24),
+                media=self._media(settings),
+            ),
+            answers=self._answers(settings),
             observers=Observers(self._prompt_log),
             saw=self._fetched.saw,
             clock=self.reactor,
@@ -215,6 +233,20 @@ class World:
         self._lists.keep([account for seat in seats for account in seat.pool.snapshot()])
         self._settings, self._setup = settings, setup
         return setup
+
+    def _media(self, settings: Settings) -> ImageFetcher | None:
+        fetch = settings.fetch_images
+        if not fetch.enabled:
+            return None
+        return ImageFetcher(reactor=self.reactor, limit=fetch.bytes, seconds=fetch.seconds)
+
+    def _answers(self, settings: Settings) -> StoredResponses:
+        stored = settings.stored_responses
+        if self._opened and stored.ttl > 0:
+            self._store.start()
+        return StoredResponses(
+            self._store, ttl=stored.ttl, total=stored.bytes, one=stored.item_bytes
+        )
 
     def _keys(self, settings: Settings) -> Sequence[str]:
         if settings.keys is not None:
@@ -253,7 +285,12 @@ class World:
     def close(self) -> Deferred[Any]:
         """See `service.World`."""
         return gatherResults(
-            [self._upstream.close(), self._prompt_log.stop(), self._fetched.stop()]
+            [
+                self._upstream.close(),
+                self._prompt_log.stop(),
+                self._fetched.stop(),
+                self._store.close(),
+            ]
         )
 
     def announce(self, addresses: Sequence[object], *, out: TextIO | None) -> None:

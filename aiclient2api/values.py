@@ -25,9 +25,10 @@ class Endpoint:
     """
     One path a dialect answers on.
 
-    :ivar method: ``GET`` or ``POST``.
+    :ivar method: ``GET``, ``POST`` or ``DELETE``.
     :ivar path: A path with at most one ``<path:rest>``, such as ``/v1/messages``.
-    :ivar action: ``generate``, ``count_tokens``, ``models`` or ``model``.
+    :ivar action: ``generate``, ``count_tokens``, ``models`` or ``model``; ``stored`` to get
+        an answer that was kept, ``forget`` to delete it.
         A dialect's `route` may refine it from *rest*.
     """
 
@@ -41,8 +42,9 @@ class Route:
     """
     What the URL and the headers say about one request, before its body is read.
 
-    :ivar action: ``generate``, ``count_tokens``, ``models`` or ``model``.
-    :ivar model: The model named in the path (Gemini, ``GET /v1/models/{id}``) or None.
+    :ivar action: As in `Endpoint`.
+    :ivar model: The model named in the path (Gemini, ``GET /v1/models/{id}``), the id of an
+        answer that was kept, or None.
     :ivar streaming: True or False where the path decides (Gemini), else None.
     :ivar framing: ``sse`` or ``json_array`` where the path decides, else None.
     :ivar headers: The client's headers that its dialect passes on upstream.
@@ -93,6 +95,32 @@ class Usage:
 
 
 @attrs.frozen
+class Traits:
+    """
+    What one upstream wants or cannot take, beyond what its dialect says.
+
+    :ivar thinking: Chat Completions: where the wish to think stands: ``effort``
+        (``reasoning_effort``), ``switch`` (``thinking: {type}``), ``enable``
+        (``enable_thinking``) or ``none``.
+    :ivar reasoning_with_calls: Every assistant message with calls must bring a
+        ``reasoning_content`` that is not empty (Moonshot).
+    :ivar replays_reasoning: Thoughts of earlier turns go back as ``reasoning_content``.
+    :ivar completion_tokens: The limit is called ``max_completion_tokens``.
+    :ivar auto_tools_only: No other tool choice than ``auto`` is taken (Zhipu).
+    :ivar media_in_results: A tool's answer may hold images.
+    :ivar stream_usage: ``stream_options.include_usage`` is understood.
+    """
+
+    thinking: str = "effort"
+    reasoning_with_calls: bool = False
+    replays_reasoning: bool = False
+    completion_tokens: bool = False
+    auto_tools_only: bool = False
+    media_in_results: bool = False
+    stream_usage: bool = True
+
+
+@attrs.frozen
 class ModelInfo:
     """
     One model as listed to clients.
@@ -111,6 +139,21 @@ class ModelInfo:
     output_limit: int | None = None
     raw_dialect: str | None = None
     raw: Mapping[str, Any] | None = None
+
+
+@attrs.frozen
+class KeptAnswer:
+    """
+    An answer that a later request may refer to.
+
+    :ivar response: The answer itself, as JSON.
+    :ivar items: The whole conversation with the answer at its end: a JSON array, to be put
+        in front of what a later request says.
+    """
+
+    id: str
+    response: bytes = attrs.field(repr=False)
+    items: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -228,6 +271,14 @@ class Outcome:
 
 Clock = Any
 """An ``IReactorTime``."""
+
+
+Event = Any
+"""One of `conversation.events`."""
+
+
+Media = Any
+"""One of the media of `conversation.request`."""
 
 
 Jitter = Callable[[], float]

@@ -1,17 +1,20 @@
 """
-Vendor presets: the addresses and model ids of well-known vendors, as plain data.
+What is known of well-known vendors, as plain data: addresses, model ids, peculiarities.
 
 A grouped provider named after one of them (``openai-custom-kimi``) starts from its
-entry; explicit settings win. This is a table and must never grow behaviour: how to
+entry; explicit settings win. These are tables and must never grow behaviour: how to
 speak to a vendor is the business of the provider and its dialect.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import attrs
+
+from aiclient2api.values import Traits
 
 
 @attrs.frozen
@@ -129,6 +132,31 @@ VENDORS: Mapping[str, Vendor] = MappingProxyType(
     }
 )
 """Suffix of a grouped name to vendor."""
+
+
+# By the model, not by the address: routers and local servers offer the same models.
+_PECULIARITIES: tuple[tuple[str, Traits], ...] = (
+    # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
+    (
+        r"kimi",
+        Traits(thinking="switch", reasoning_with_calls=True, replays_reasoning=True),
+    ),
+    # https://docs.z.ai/guides/capabilities/thinking and .../tool-calls
+    (r"glm", Traits(thinking="switch", auto_tools_only=True, replays_reasoning=True)),
+    # https://api-docs.deepseek.com/guides/thinking_mode
+    (r"deepseek", Traits(thinking="switch", replays_reasoning=True)),
+    # https://www.alibabacloud.com/help/en/model-studio/deep-thinking
+    (r"qwen|qwq", Traits(thinking="enable")),
+    (r"moonshot-v1", Traits(thinking="none")),
+    # These answer 400 to a wish to think.
+    (r"gpt-3|gpt-4|chatgpt-4", Traits(thinking="none")),
+)
+
+
+def traits_of(model: str) -> Traits:
+    """Return what is peculiar to whoever serves *model*, by the model's own name."""
+    name = model.lower().rpartition("/")[2]
+    return next((told for start, told in _PECULIARITIES if re.match(start, name)), Traits())
 
 
 def vendor_of(name: str, factory: str) -> Vendor | None:

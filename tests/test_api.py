@@ -269,15 +269,15 @@ class ChosenProviderTests(GatewayTestCase):
         self.ask("POST", "/v1/messages", b'{"model":"m","messages":[],"max_tokens":1}')
         self.assertEqual(self.upstream.sent[0].request.url, "http://127.0.0.1:2/v1/messages")
 
-    def test_a_mismatch_of_dialects_names_both(self) -> None:
-        """Until there is a conversion it is a 400 that says where to go."""
-        self.build([])
-        reply = self.ask("POST", "/v1/messages", b'{"model":"m","messages":[],"max_tokens":1}')
-        self.assertEqual(reply.status, 400)
-        message = reply.json()["error"]["message"]
-        self.assertIn("Anthropic Messages", message)
-        self.assertIn("OpenAI Chat Completions", message)
-        self.assertIn("/claude-custom/v1/messages", message)
+    def test_the_default_answers_every_dialect(self) -> None:
+        """Where nothing else decides, a client of another dialect is served as well."""
+        self.build([MemoryResponse(200, JSON, [chat_body("hello")])])
+        body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":1}'
+        reply = self.ask("POST", "/v1/messages", body)
+        self.assertEqual(
+            self.upstream.sent[0].request.url, "http://127.0.0.1:1/v1/chat/completions"
+        )
+        self.assertEqual(reply.json()["content"], [{"type": "text", "text": "hello"}])
 
 
 class CallerTests(GatewayTestCase):
@@ -316,6 +316,8 @@ class CallerTests(GatewayTestCase):
         cases = {
             ("POST", "/v1/chat/completions"): lambda e: e["error"]["code"] == "invalid_api_key",
             ("POST", "/v1/responses"): lambda e: e["error"]["code"] == "invalid_api_key",
+            ("GET", "/v1/responses/r"): lambda e: e["error"]["code"] == "invalid_api_key",
+            ("DELETE", "/v1/responses/r"): lambda e: e["error"]["code"] == "invalid_api_key",
             ("POST", "/v1/messages"): lambda e: e["error"]["type"] == "authentication_error",
             ("POST", "/v1/messages/count_tokens"): lambda e: e["type"] == "error",
             ("POST", "/v1beta/models/g:generateContent"): (
@@ -348,6 +350,8 @@ class CallerTests(GatewayTestCase):
             {
                 ("POST", "/v1/chat/completions"),
                 ("POST", "/v1/responses"),
+                ("GET", "/v1/responses/"),
+                ("DELETE", "/v1/responses/"),
                 ("POST", "/v1/messages"),
                 ("POST", "/v1/messages/count_tokens"),
                 ("POST", "/v1beta/models/"),

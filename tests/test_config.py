@@ -13,8 +13,24 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiclient2api.config import FLAGS, Limits, Timeouts, load, report
-from aiclient2api.config.keys import ACCOUNT_KEYS, KEYS, LIMIT_KEYS, TIMEOUT_KEYS, UNBUILT
+from aiclient2api.config import (
+    FLAGS,
+    FetchImages,
+    Limits,
+    StoredResponses,
+    Timeouts,
+    load,
+    report,
+)
+from aiclient2api.config.keys import (
+    ACCOUNT_KEYS,
+    FETCH_KEYS,
+    KEYS,
+    LIMIT_KEYS,
+    STORED_KEYS,
+    TIMEOUT_KEYS,
+    UNBUILT,
+)
 from aiclient2api.errors import ConfigurationError
 from tests.config_fakes import FACTORIES, SANDBOX, ConfigTestCase
 
@@ -37,6 +53,9 @@ class DefaultTests(ConfigTestCase):
         self.assertEqual(found.base_delay, 1.0)
         self.assertEqual(found.timeouts, Timeouts())
         self.assertEqual(found.limits, Limits())
+        self.assertEqual(found.fetch_images, FetchImages(False, 20 * 1024 * 1024, 15))
+        week, kept, item = 7 * 86400.0, 256 * 1024 * 1024, 16 * 1024 * 1024
+        self.assertEqual(found.stored_responses, StoredResponses(week, kept, item))
         self.assertEqual(found.prompt_log_mode, "none")
         self.assertEqual(found.prompt_log_base_name, self.cwd / "prompt_log")
         self.assertEqual(found.cors_origins, ())
@@ -49,6 +68,10 @@ class DefaultTests(ConfigTestCase):
         """The defaults in the table of keys are those that are used."""
         self.assertEqual(Timeouts(), Timeouts(**{key.name: key.default for key in TIMEOUT_KEYS}))
         self.assertEqual(Limits(), Limits(**{key.name: key.default for key in LIMIT_KEYS}))
+        fetched = FetchImages(**{key.name: key.default for key in FETCH_KEYS})
+        self.assertEqual(FetchImages(), fetched)
+        stored = StoredResponses(**{key.name: key.default for key in STORED_KEYS})
+        self.assertEqual(StoredResponses(), stored)
 
     def test_an_empty_file_is_the_same(self) -> None:
         """A file with nothing in it changes nothing but the source."""

@@ -14,9 +14,11 @@ from aiclient2api.config.accounts import keys_of, kinds_of
 from aiclient2api.config.flags import FLAGS
 from aiclient2api.config.keys import (
     ACCOUNT_KEYS,
+    FETCH_KEYS,
     KEYS,
     LATER_LIMIT_KEYS,
     LIMIT_KEYS,
+    STORED_KEYS,
     TIMEOUT_KEYS,
     UNBUILT,
     folded,
@@ -33,7 +35,14 @@ class TableTests(SynchronousTestCase):
 
     def test_no_name_stands_for_two_keys(self) -> None:
         """In whatever spelling, a name means one key."""
-        for table in (KEYS, ACCOUNT_KEYS, TIMEOUT_KEYS, (*LIMIT_KEYS, *LATER_LIMIT_KEYS)):
+        for table in (
+            KEYS,
+            ACCOUNT_KEYS,
+            TIMEOUT_KEYS,
+            (*LIMIT_KEYS, *LATER_LIMIT_KEYS),
+            FETCH_KEYS,
+            STORED_KEYS,
+        ):
             seen: dict[str, str] = {}
             for key in table:
                 for name in {folded(name) for name in (key.name, key.node, *key.also)}:
@@ -79,9 +88,20 @@ class ManualTests(SynchronousTestCase):
         for key in (*KEYS, *ACCOUNT_KEYS, *LATER_LIMIT_KEYS):
             self.assertIn(f"`{key.node}`", self.manual)
             self.assertRegex(self.manual, rf"`(limits\.)?{key.name}`")
-        for part, keys in (("timeouts", TIMEOUT_KEYS), ("limits", LIMIT_KEYS)):
+        for part, keys in (
+            ("timeouts", TIMEOUT_KEYS),
+            ("limits", LIMIT_KEYS),
+            ("stored_responses", STORED_KEYS),
+        ):
             for key in keys:
                 self.assertIn(f"| `{part}.{key.name}` | {key.default:.0f} |", self.manual)
+
+    def test_every_bound_on_what_is_fetched(self) -> None:
+        """Each key of `fetch_images` is in the manual with its default."""
+        enabled, *bounds = FETCH_KEYS
+        self.assertIn(f"| `fetch_images.{enabled.name}` | `false` |", self.manual)
+        for key in bounds:
+            self.assertIn(f"| `fetch_images.{key.name}` | {key.default} |", self.manual)
 
     def test_defaults_are_those_of_the_table(self) -> None:
         """Where the table has a plain default, the manual names it."""
@@ -120,6 +140,8 @@ class ManualTests(SynchronousTestCase):
         known = {key.name for key in (*KEYS, *ACCOUNT_KEYS)}
         known |= {f"timeouts.{key.name}" for key in TIMEOUT_KEYS}
         known |= {f"limits.{key.name}" for key in (*LIMIT_KEYS, *LATER_LIMIT_KEYS)}
+        known |= {f"fetch_images.{key.name}" for key in FETCH_KEYS}
+        known |= {f"stored_responses.{key.name}" for key in STORED_KEYS}
         tables = self.manual.split("### Who may call")
         promised = {
             line.split("`")[1]

@@ -27,6 +27,8 @@ from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
 from aiclient2api.config import keys as config_keys
+from aiclient2api.conversation.vault import SealVault
+from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import GatewayError
 from aiclient2api.interfaces import IDialect
@@ -276,6 +278,8 @@ class ExampleTests(DocsCase):
             dialects=DIALECTS,
             runtime=Runtime(clock=clock, upstream=None),
             lists=lists,
+            conversions=Conversions(vault=SealVault(clock.seconds), make_id=lambda: "0" * 48),
+            answers=None,
             observers=Observers(),
             saw=lambda request: None,
             clock=clock,

@@ -26,12 +26,12 @@ class TreeTests(SynchronousTestCase):
                 self.assertEqual(kind.kind == "internal", kind is GatewayError, kind)
 
     def test_every_fault_of_an_upstream_can_be_told(self) -> None:
-        """In every dialect, with the status it was given."""
+        """In every dialect, with the status it was given; a full context is the caller's 400."""
         for fault in Fault:
             error = UpstreamError("it failed", fault=fault, status=502)
             for dialect in DIALECTS:
                 status, body = dialect.render_error(error=error)
-                self.assertEqual(status, 502)
+                self.assertEqual(status, 400 if fault is Fault.CONTEXT else 502)
                 self.assertIn(b"it failed", body)
 
     def test_a_message_is_what_the_error_says(self) -> None:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.dialects.convert import relayed
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
 from aiclient2api.errors import Fault, UnknownModel, UpstreamError
 from aiclient2api.exchange import Exchange, Patience
@@ -72,8 +73,7 @@ class ExchangeTests(SynchronousTestCase):
             record=ExchangeRecord(
                 id="x1", caller="c", request=request, provider="openai-custom", model="m", began=0.0
             ),
-            request=request,
-            source=OPENAI_CHAT,
+            converted=relayed(request, source=OPENAI_CHAT),
             provider=provider,
             pool=self.pool,
             reply=self.reply,

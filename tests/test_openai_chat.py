@@ -9,8 +9,8 @@ from openai.types.chat import ChatCompletionChunk
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from aiclient2api.dialects import openai_chat
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
+from aiclient2api.dialects.openai_chat.watch import ChatReader
 from aiclient2api.dialects.watching import Watcher
 from aiclient2api.errors import Fault, InvalidRequest, UnknownModel, UpstreamError
 from aiclient2api.interfaces import IWatcher
@@ -390,7 +390,7 @@ class WholeTests(SynchronousTestCase):
             request = OPENAI_CHAT.parse(
                 body=b'{"model":"m","messages":[]}', route=Route("generate")
             )
-            reader = openai_chat._ChatReader(want_text=False)
+            reader = ChatReader(want_text=False)
             watcher = Watcher(reader=reader, request=request, content_type=content_type, limit=9)
             watcher.feed(b"{23456789" if content_type == b"application/json" else b"123456789")
             error = self.assertRaises(UpstreamError, watcher.feed, b"0")

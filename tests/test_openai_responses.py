@@ -96,8 +96,8 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual((request.system_text(), request.prompt_text()), ("s\nd", text))
 
     def test_route(self) -> None:
-        """It answers on one path, and passes on but two headers."""
-        (endpoint,) = OPENAI_RESPONSES.endpoints
+        """It is asked on one path, and passes on but two headers."""
+        (endpoint,) = [each for each in OPENAI_RESPONSES.endpoints if each.method == "POST"]
         headers = {b"openai-beta": b"b", b"openai-project": b"p", b"authorization": b"k"}
         route = OPENAI_RESPONSES.route(endpoint=endpoint, rest="", query=[], headers=headers)
         self.assertEqual(route.headers, ((b"openai-beta", b"b"),))

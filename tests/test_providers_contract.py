@@ -46,7 +46,12 @@ class AskedRequest:
     raw: bytes = BODY
     headers: Headers = ()
     query: tuple[tuple[str, str], ...] = ()
+    losses: tuple[str, ...] = ()
     dialect: str = "none"
+
+    def without_foreign_seals(self) -> IWireRequest:
+        """Return itself."""
+        return self
 
     def amended(
         self,

@@ -95,6 +95,8 @@ class WorldTests(SynchronousTestCase):
         """Build a world that is not started."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
+        # What is stored is written in a thread, which a clock does not run.
+        config = {"stored_responses": {"ttl": 0}, **config}
         (self.folder / "config.json").write_text(json.dumps(config))
         options = Options(environ={"HOME": str(self.folder)}, cwd=self.folder)
         options["state-dir"] = str(self.folder / "state")
@@ -144,7 +146,7 @@ class WorldTests(SynchronousTestCase):
         self.assertNotIn("caller-secret", out.getvalue())
         self.assertIn("$AICLIENT2API_KEY", out.getvalue())
 
-    def test_only_dialects_that_can_be_answered_get_an_example(self) -> None:
+    def test_every_dialect_gets_an_example(self) -> None:
         """One curl for each, with a model that goes where it should."""
         world = self.world(
             required_api_key="k", claude_api_key="sk-test", model_provider="claude-custom"
@@ -153,7 +155,8 @@ class WorldTests(SynchronousTestCase):
         world.announce([IPv4Address("TCP", "0.0.0.0", 3000)], out=out)
         self.assertIn("curl http://127.0.0.1:3000/v1/messages", out.getvalue())
         self.assertIn("sandbox:sandbox", out.getvalue())
-        self.assertNotIn("v1beta", out.getvalue())
+        self.assertIn("/v1beta/models/sandbox:sandbox:generateContent", out.getvalue())
+        self.assertIn('{"model":"MODEL","max_tokens":256', out.getvalue())
 
     def test_a_reload_keeps_the_key_that_was_made(self) -> None:
         """The callers' key does not change under them."""
@@ -178,7 +181,7 @@ class WorldTests(SynchronousTestCase):
         world = self.world(required_api_key="caller-secret")
         world.open()
         self.assertFalse((self.folder / "state" / "api_key").exists())
-        (self.folder / "config.json").write_text("{}")
+        (self.folder / "config.json").write_text('{"stored_responses": {"ttl": 0}}')
         world.use(world.load())
         key = (self.folder / "state" / "api_key").read_text().strip()
         world.setup().keyring.who(presented=[key])

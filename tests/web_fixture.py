@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -17,11 +19,13 @@ from zope.interface import implementer
 
 from aiclient2api.assembly import build_setup
 from aiclient2api.config import load
+from aiclient2api.conversation.vault import SealVault
+from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.interfaces import IWireRequest
 from aiclient2api.tap import provider_factories
 from aiclient2api.testing import MemoryObserver, MemoryResponse, MemoryUpstream
-from aiclient2api.values import Runtime
+from aiclient2api.values import KeptAnswer, Runtime
 from aiclient2api.web.api import Api
 from aiclient2api.web.front import Front
 from aiclient2api.web.model_lists import ModelLists
@@ -89,6 +93,29 @@ class Reply:
         return json.loads(self.body)
 
 
+class MemoryAnswers:
+    """
+    Where answers are kept in these tests.
+
+    :ivar kept: By owner and id.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], KeptAnswer] = {}
+
+    def keep(self, owner: str, answer: KeptAnswer) -> None:
+        """See `aiclient2api.web.kept.Answers`."""
+        self.kept[owner, answer.id] = answer
+
+    def find(self, owner: str, id: str) -> Deferred[KeptAnswer | None]:
+        """See `aiclient2api.web.kept.Answers`."""
+        return succeed(self.kept.get((owner, id)))
+
+    def forget(self, owner: str, id: str) -> Deferred[bool]:
+        """See `aiclient2api.web.kept.Answers`."""
+        return succeed(self.kept.pop((owner, id), None) is not None)
+
+
 class GatewayTestCase(SynchronousTestCase):
     """A test of the gateway from the client's socket to the upstream's request."""
 
@@ -112,6 +139,8 @@ class GatewayTestCase(SynchronousTestCase):
         self.upstream = MemoryUpstream(answers, clock=self.clock)
         self.observer = MemoryObserver(wants_text=True)
         self.saw: list[IWireRequest] = []
+        self.answers = MemoryAnswers()
+        numbers = count(1)
         setup = self.setup = build_setup(
             settings,
             keys=settings.keys or (),
@@ -119,6 +148,12 @@ class GatewayTestCase(SynchronousTestCase):
             dialects=DIALECTS,
             runtime=Runtime(clock=self.clock, upstream=self.upstream),
             lists=ModelLists(self.clock),
+            conversions=Conversions(
+                vault=SealVault(self.clock.seconds),
+                make_id=lambda: f"{next(numbers):048x}",
+                now=lambda: 1_700_000_000.0,
+            ),
+            answers=self.answers,
             observers=self.observer,
             saw=self.saw.append,
             clock=self.clock,

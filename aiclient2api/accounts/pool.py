@@ -64,7 +64,7 @@ class SolePool:
             if not account.supported
             else (model not in account.supported)
         )
-        if refused:
+        if model and refused:
             return fail(
                 UnknownModel(
                     f"Provider {account.provider} does not serve model {model!r}"

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from aiclient2api.config.flags import FLAGS, Flag
 from aiclient2api.config.pools import ProviderConfig
-from aiclient2api.config.settings import Limits, Settings, Timeouts, load, report
+from aiclient2api.config.settings import (
+    FetchImages,
+    Limits,
+    Settings,
+    StoredResponses,
+    Timeouts,
+    load,
+    report,
+)
 
 __all__ = [
     "FLAGS",
+    "FetchImages",
     "Flag",
     "Limits",
     "ProviderConfig",
     "Settings",
+    "StoredResponses",
     "Timeouts",
     "load",
     "report",

@@ -159,6 +159,15 @@ TIMEOUTS: Key[Mapping[str, Any]] = Key(
     "timeouts", read.mapping, {}, "An object of clocks, in seconds; 0 is off."
 )
 LIMITS: Key[Mapping[str, Any]] = Key("limits", read.mapping, {}, "An object of sizes.")
+FETCH_IMAGES: Key[bool | None] = Key(
+    "fetch_images",
+    read.yes_no,
+    None,
+    "Whether images by URL are fetched for models that want the bytes; or an object, see there.",
+)
+STORED_RESPONSES: Key[Mapping[str, Any]] = Key(
+    "stored_responses", read.mapping, {}, "An object: how long and how much answers are kept."
+)
 STATE_DIR: Key[Path | None] = Key(
     "state_dir", read.path, None, "The folder for the generated key and other state."
 )
@@ -189,6 +198,27 @@ TIMEOUT_KEYS: tuple[Key[float], ...] = (
 LIMIT_KEYS: tuple[Key[int], ...] = (
     Key("body_bytes", _BYTES, 64 * 1024 * 1024, "The largest request body taken."),
     Key("held_bytes", _BYTES, 64 * 1024 * 1024, "The most that is held of one whole answer."),
+)
+FETCH_ENABLED = Key("enabled", read.yes_no, False, "Whether images by URL are fetched.")
+FETCH_KEYS: tuple[Key[Any], ...] = (
+    FETCH_ENABLED,
+    Key("bytes", _BYTES, 20 * 1024 * 1024, "The largest image or file that is fetched."),
+    Key(
+        "seconds",
+        read.whole(low=1, high=3600, what="a whole number of seconds", example=15),
+        15,
+        "To fetch one, from looking up its host to its last byte.",
+    ),
+)
+STORED_KEYS: tuple[Key[Any], ...] = (
+    Key("ttl", _seconds(example=86400), 604_800.0, "How long an answer is kept; 0 keeps none."),
+    Key("bytes", _BYTES, 256 * 1024 * 1024, "The most that all of them may have."),
+    Key(
+        "item_bytes",
+        read.whole(low=1, high=2**29, what="a whole number of bytes", example=16 * 1024 * 1024),
+        16 * 1024 * 1024,
+        "The most that one may have, with its conversation.",
+    ),
 )
 LATER_LIMIT_KEYS: tuple[Key[Any], ...] = (
     _later("connections", _count(), "Connections from clients at once."),
@@ -269,6 +299,8 @@ KEYS: tuple[Key[Any], ...] = (
     REQUEST_BASE_DELAY,
     TIMEOUTS,
     LIMITS,
+    FETCH_IMAGES,
+    STORED_RESPONSES,
     STATE_DIR,
     LOG_LEVEL,
     PROXY_URL,

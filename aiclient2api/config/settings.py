@@ -54,6 +54,35 @@ class Limits:
 
 
 @attrs.frozen
+class FetchImages:
+    """
+    Whether what a request names by URL is fetched, and within which bounds.
+
+    :ivar bytes: The largest image or file.
+    :ivar seconds: For one, from looking up its host to its last byte.
+    """
+
+    enabled: bool = False
+    bytes: int = 20 * 1024 * 1024
+    seconds: int = 15
+
+
+@attrs.frozen
+class StoredResponses:
+    """
+    How answers are kept that later requests go on from.
+
+    :ivar ttl: Seconds; 0 keeps none.
+    :ivar bytes: The most that all of them may have.
+    :ivar item_bytes: The most that one may have, with its conversation.
+    """
+
+    ttl: float = 604_800.0
+    bytes: int = 256 * 1024 * 1024
+    item_bytes: int = 16 * 1024 * 1024
+
+
+@attrs.frozen
 class Settings:
     """
     Everything the gateway is told before it starts.
@@ -86,6 +115,8 @@ class Settings:
     base_delay: float
     timeouts: Timeouts
     limits: Limits
+    fetch_images: FetchImages
+    stored_responses: StoredResponses
     state_dir: Path
     log_level: str
     proxy_url: str | None = attrs.field(repr=False)
@@ -167,6 +198,8 @@ class _Load:
             base_delay=reading.take(keys.REQUEST_BASE_DELAY) / 1000,
             timeouts=self._timeouts(reading),
             limits=self._limits(reading),
+            fetch_images=self._fetch_images(reading),
+            stored_responses=self._stored_responses(reading),
             state_dir=self._state_dir(reading),
             log_level=self._log_level(reading),
             proxy_url=reading.take(keys.PROXY_URL) or None,
@@ -333,6 +366,25 @@ class _Load:
         part.check_later(keys.LATER_LIMIT_KEYS)
         return Limits(**{key.name: part.take(key) for key in keys.LIMIT_KEYS})
 
+    def _fetch_images(self, reading: Reading) -> FetchImages:
+        """Read ``true`` or ``false`` alone, or an object that says more."""
+        given = reading.given(keys.FETCH_IMAGES)
+        if given is None or not isinstance(given.value, dict):
+            return FetchImages(enabled=bool(reading.take(keys.FETCH_IMAGES)))
+        part = reading.part(given, keys.FETCH_KEYS)
+        if part.given(keys.FETCH_ENABLED) is None:
+            self.findings.warn(
+                f'{given.where}: does not say "enabled": true, so that nothing is fetched'
+            )
+        return FetchImages(**{key.name: part.take(key) for key in keys.FETCH_KEYS})
+
+    def _stored_responses(self, reading: Reading) -> StoredResponses:
+        given = reading.given(keys.STORED_RESPONSES)
+        if given is None:
+            return StoredResponses()
+        part = reading.part(given, keys.STORED_KEYS)
+        return StoredResponses(**{key.name: part.take(key) for key in keys.STORED_KEYS})
+
     def _state_dir(self, reading: Reading) -> Path:
         """Return the configured folder, else the one systemd or the system has for us."""
         configured = reading.take(keys.STATE_DIR)
@@ -405,8 +457,14 @@ def report(settings: Settings) -> str:
     else:
         said = f"{edit.mode}, {len(edit.text)} characters" if edit.text else "the caller's own"
         lines.append(f"system prompt     {said}, {len(edit.replacements)} replacements")
+    fetch = settings.fetch_images
+    if fetch.enabled:
+        lines.append(f"images by URL     fetched, up to {fetch.bytes} bytes in {fetch.seconds} s")
     lines.append(f"prompt log        {settings.prompt_log_mode}")
     lines.append(f"state             {settings.state_dir}")
+    stored = settings.stored_responses
+    told = f"for {stored.ttl:g} s, up to {stored.bytes} bytes" if stored.ttl else "no"
+    lines.append(f"answers kept      {told}")
     lines.append(f"log level         {settings.log_level}")
     lines += [f"warning           {warning}" for warning in settings.warnings]
     return "\n".join(lines)

@@ -1,53 +1,132 @@
 """
-Turn a request into the dialect an upstream speaks.
+Turn a request into the dialect an upstream speaks, and its answer back.
 
-zope.interface does the choosing: a request that already provides the target
-interface comes back as it is, byte for byte; otherwise a registered adapter makes
-one. This file must never know which dialects there are.
+zope.interface does the choosing: a request that already provides the target's interface
+comes back as it is; else a direct adapter makes one, if somebody registered such a thing;
+else it is read into a `Conversation`, and written anew. This file must never know which
+dialects there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import cast
 
+import attrs
+
+from aiclient2api.conversation.request import Conversation
+from aiclient2api.conversation.tool_names import originals
+from aiclient2api.dialects.translating import Remember, Translation
 from aiclient2api.errors import InvalidRequest
-from aiclient2api.interfaces import IDialect, IWireRequest
+from aiclient2api.interfaces import IConversation, IDialect, IWatcher, IWireRequest
+
+Watch = Callable[[bytes, bool, int], IWatcher]
+"""Makes the reader of one answer: its content type, whether to collect text, the limit."""
 
 
-def convert(
-    request: IWireRequest,
-    *,
-    source: IDialect,
-    target: IDialect,
-    provider: str,
-    others: Sequence[str] = (),
-) -> IWireRequest:
+@attrs.frozen
+class Converted:
+    """
+    A request as the upstream is to be asked, and how its answer is read.
+
+    :ivar verbatim: True if bytes are relayed as they come.
+    :ivar watch: To be called once an attempt.
+    """
+
+    request: IWireRequest
+    verbatim: bool
+    watch: Watch
+
+
+def verbatim(request: IWireRequest, target: IDialect) -> IWireRequest | None:
+    """Return *request* as *target* may have it byte for byte, None if it speaks another."""
+    if not target.request_interface.providedBy(request):
+        return None
+    return request.without_foreign_seals()
+
+
+def conversation_of(request: IWireRequest) -> Conversation:
+    """
+    Return what *request* says.
+
+    :raise InvalidRequest: if it cannot be understood, or no way leads from its dialect.
+    """
+    conversation = IConversation(request, None)
+    if conversation is None:
+        raise InvalidRequest(
+            f"There is no conversion from {request.dialect} to another dialect; ask a provider "
+            "that speaks it.",
+            code="dialect_mismatch",
+        )
+    return cast(Conversation, conversation)
+
+
+def written(request: IWireRequest, conversation: Conversation, target: IDialect) -> IWireRequest:
     """
     Return *request* in the dialect *target*.
 
-    :param source: The dialect the caller speaks.
-    :param provider: The upstream's name, for the message.
-    :param others: Configured providers that speak *source*, for the message.
-    :raise InvalidRequest: if there is no way from the one dialect to the other.
+    :param conversation: What was read of it, completed for the upstream.
+    :raise InvalidRequest: if the target can express no such thing.
     """
     theirs = target.request_interface(request, None)
     if theirs is None:
+        theirs = target.request_interface(conversation, None)
+    if theirs is None:
         raise InvalidRequest(
-            f"This request is {source.title}, but provider {provider} speaks "
-            f"{target.title}, and there is no conversion between the two. "
-            + (
-                f"Put a provider that speaks {source.title} before the path, such as "
-                f"/{others[0]}{_paths(source)}, or before the model, such as "
-                f"{others[0]}:MODEL."
-                if others
-                else f"Configure a provider that speaks {source.title}, or send "
-                f"{target.title} to {_paths(target)}."
-            ),
+            f"There is no conversion to {target.title}; ask a provider that speaks "
+            f"{request.dialect}.",
             code="dialect_mismatch",
         )
     return cast(IWireRequest, theirs)
 
 
-def _paths(dialect: IDialect) -> str:
-    return " or ".join(e.path for e in dialect.endpoints if e.action == "generate")
+def relayed(request: IWireRequest, *, source: IDialect) -> Converted:
+    """Return how a request of the upstream's own dialect is asked, and its answer relayed."""
+
+    def watch(content_type: bytes, want_text: bool, limit: int) -> IWatcher:
+        return source.watcher(
+            request=request, content_type=content_type, want_text=want_text, limit=limit
+        )
+
+    return Converted(request, True, watch)
+
+
+def translated(
+    theirs: IWireRequest,
+    *,
+    asked: IWireRequest,
+    conversation: Conversation,
+    source: IDialect,
+    target: IDialect,
+    model: str,
+    make_id: Callable[[], str],
+    now: Callable[[], float],
+    remember: Remember,
+) -> Converted:
+    """
+    Return how *theirs* is asked, and how its answer becomes one to *asked*.
+
+    :param model: The model's name as the client asked for it.
+    """
+    names: Mapping[str, str] = originals(conversation, target.name_rule)
+
+    def watch(content_type: bytes, want_text: bool, limit: int) -> IWatcher:
+        return Translation(
+            decoder=target.decoder(request=theirs),
+            encoder=source.encoder(
+                request=asked,
+                conversation=conversation,
+                model=model,
+                make_id=make_id,
+                now=now,
+            ),
+            theirs=theirs,
+            framing=asked.framing,
+            content_type=content_type,
+            want_text=want_text,
+            limit=limit,
+            names=names,
+            remember=remember,
+        )
+
+    return Converted(theirs, False, watch)

@@ -11,30 +11,37 @@ from typing import Any
 
 from aiclient2api.dialects.watching import count
 from aiclient2api.dialects.wire_request import entry
-from aiclient2api.errors import GatewayError
+from aiclient2api.errors import Fault, GatewayError, UpstreamError
 from aiclient2api.framing.json_text import read, write
 from aiclient2api.values import ModelInfo
 
 _DIALECTS = ("openai-chat", "openai-responses")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {401: "invalid_api_key"}
+_TOO_LONG = "context_length_exceeded"
+"""What clients look for before they make a conversation shorter by themselves."""
 
 
 def error_object(error: GatewayError) -> dict[str, Any]:
     """Return what stands under ``error``."""
-    status = error.status
+    status = _status_of(error)
     default = "server_error" if status >= 500 else "invalid_request_error"
     return {
         "message": error.message,
         "type": _TYPES.get(status, default),
         "param": error.param,
-        "code": error.code or _CODES.get(status),
+        "code": _TOO_LONG if _is_too_long(error) else error.code or _CODES.get(status),
     }
+
+
+def _status_of(error: GatewayError) -> int:
+    """Return the status of an error answer; whoever else said it, too long is a 400 here."""
+    return 400 if _is_too_long(error) else error.status
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
     """Return status and body of an error answer."""
-    return error.status, write({"error": error_object(error)})
+    return _status_of(error), write({"error": error_object(error)})
 
 
 def render_models(models: Sequence[ModelInfo]) -> bytes:
@@ -58,6 +65,10 @@ def read_models(body: bytes, *, dialect: str) -> list[ModelInfo]:
     if not isinstance(items, list):
         raise ValueError("This is no OpenAI model list: it has no array under 'data'.")
     return [_model(item, dialect) for item in items if _named(item)]
+
+
+def _is_too_long(error: GatewayError) -> bool:
+    return isinstance(error, UpstreamError) and error.fault is Fault.CONTEXT
 
 
 def _named(item: Any) -> bool:

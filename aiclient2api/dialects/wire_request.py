@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from aiclient2api.errors import InvalidRequest
-from aiclient2api.framing.json_text import Edit, JSONText, Member, quote, read, text_of
+from aiclient2api.framing.json_text import Edit, JSONText, Member, quote, read, text_of, write
 from aiclient2api.values import Headers
 
 _KINDS = {
@@ -170,6 +170,12 @@ def amended(
         streaming=request.streaming if streaming is None else streaming,
     )
     return changed
+
+
+def composed(document: Mapping[str, Any]) -> Fields:
+    """Return a body made of *document*, which holds nothing but what JSON can say."""
+    body = write(document)
+    return Fields.of(JSONText(body, body))
 
 
 def wrong(path: str, kind: str, wanted: str) -> InvalidRequest:

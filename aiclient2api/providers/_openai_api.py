@@ -15,13 +15,29 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from aiclient2api.errors import InvalidRequest, UpstreamError
-from aiclient2api.interfaces import IDialect, IProvider, IUpstream, IWireRequest
+from aiclient2api.interfaces import (
+    IDialect,
+    IProvider,
+    IRemembering,
+    IUpstream,
+    IWireRequest,
+)
 from aiclient2api.observe.redaction import without_bytes
-from aiclient2api.upstream.answers import dressed, fetch, join, not_a_list
+from aiclient2api.upstream.answers import dressed, fetch, join, not_a_list, path_segment
 from aiclient2api.upstream.faults import upstream_error
-from aiclient2api.values import Account, Clock, Headers, ModelInfo, UpstreamRequest, setting
+from aiclient2api.values import (
+    Account,
+    Clock,
+    Headers,
+    ModelInfo,
+    Traits,
+    UpstreamRequest,
+    setting,
+)
+from aiclient2api.vendors import traits_of
 
 _BASE = "https://api.openai.com/v1"
+_KEPT = {"stored": "GET", "forget": "DELETE"}
 
 
 @attrs.frozen(repr=False)
@@ -54,9 +70,21 @@ class OpenAIAPI:
     dialect: IDialect
     path: str
     known_models: tuple[str, ...] = ()
+    counts_tokens: bool = False
+
+    def traits(self, *, model: str) -> Traits:
+        """Say what is peculiar to *model*."""
+        return traits_of(model)
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* for the wire."""
+        if request.action in _KEPT and IRemembering.providedBy(self.dialect):
+            return self._request(
+                account,
+                _KEPT[request.action],
+                join(_base(account), f"{self.path}/{path_segment(request.model)}", request.query),
+                dressed(((b"accept", b"application/json"), *_auth(account)), request.headers),
+            )
         if request.action != "generate":
             raise InvalidRequest(
                 f"{self.name} cannot do {request.action}: the {self.dialect.title} API has no "

@@ -34,10 +34,11 @@ from aiclient2api.values import (
     Headers,
     ModelInfo,
     Runtime,
+    Traits,
     UpstreamRequest,
     setting,
 )
-from aiclient2api.vendors import vendor_of
+from aiclient2api.vendors import traits_of, vendor_of
 
 _BASE = "https://api.anthropic.com"
 _PATHS = {"generate": "/messages", "count_tokens": "/messages/count_tokens"}
@@ -72,6 +73,11 @@ class ClaudeCustom:
     clock: Clock
     known_models: tuple[str, ...] = ()
     dialect: IDialect = ANTHROPIC_MESSAGES
+    counts_tokens: bool = True
+
+    def traits(self, *, model: str) -> Traits:
+        """Say what is peculiar to *model*."""
+        return traits_of(model)
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* for ``/v1/messages`` or ``/v1/messages/count_tokens``."""

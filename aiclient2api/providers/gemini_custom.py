@@ -35,6 +35,7 @@ from aiclient2api.values import (
     Headers,
     ModelInfo,
     Runtime,
+    Traits,
     UpstreamRequest,
     setting,
 )
@@ -67,6 +68,11 @@ class GeminiCustom:
     clock: Clock
     known_models: tuple[str, ...] = ()
     dialect: IDialect = GEMINI
+    counts_tokens: bool = True
+
+    def traits(self, *, model: str) -> Traits:
+        """Return nothing peculiar: there is one vendor."""
+        return Traits()
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* for ``/models/{model}:{verb}``."""

@@ -23,7 +23,7 @@ from aiclient2api.providers._sandbox_script import CREATED
 from aiclient2api.providers._sandbox_wire import SandboxUpstream
 from aiclient2api.upstream.answers import dressed
 from aiclient2api.upstream.faults import upstream_error
-from aiclient2api.values import Account, Headers, ModelInfo, Runtime, UpstreamRequest
+from aiclient2api.values import Account, Headers, ModelInfo, Runtime, Traits, UpstreamRequest
 
 _URL = "http://sandbox.invalid/v1/chat/completions"
 
@@ -42,6 +42,11 @@ class Sandbox:
     upstream: IUpstream
     known_models: tuple[str, ...] = MODELS
     dialect: IDialect = OPENAI_CHAT
+    counts_tokens: bool = False
+
+    def traits(self, *, model: str) -> Traits:
+        """Return nothing peculiar."""
+        return Traits()
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* as for a real upstream."""

@@ -46,6 +46,7 @@ from aiclient2api.testing.scripts import (
 )
 from aiclient2api.testing.sockets import Blackhole, Connection, Received, ScriptedUpstream
 from aiclient2api.testing.streams import (
+    SEAL,
     Call,
     chat_body,
     chat_chunks,
@@ -59,6 +60,7 @@ from aiclient2api.testing.streams import (
 )
 
 __all__ = [
+    "SEAL",
     "STREAM_HEAD",
     "Blackhole",
     "Call",

@@ -22,6 +22,8 @@ import msgspec
 from aiclient2api.values import Usage
 
 _CREATED = 1_730_000_000
+SEAL = "c2lnbmVk"
+"""What every answer seals its thoughts with, in the dialects that seal them."""
 
 
 @attrs.frozen
@@ -140,7 +142,9 @@ def _responses_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _response(status: str, output: list[Any], usage: Usage | None, model: str) -> dict[str, Any]:
-    cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+    filtered = status == "content_filter"
+    cut = {"reason": "content_filter" if filtered else "max_output_tokens"}
+    status = "incomplete" if filtered else status
     broken = {"code": "server_error", "message": "It broke."} if status == "failed" else None
     return {
         "id": "resp_test",
@@ -148,7 +152,7 @@ def _response(status: str, output: list[Any], usage: Usage | None, model: str) -
         "created_at": _CREATED,
         "status": status,
         "error": broken,
-        "incomplete_details": cut,
+        "incomplete_details": cut if status == "incomplete" else None,
         "instructions": None,
         "model": model,
         "output": output,
@@ -162,8 +166,11 @@ def _response(status: str, output: list[Any], usage: Usage | None, model: str) -
 
 
 def _reasoning_item(text: str) -> dict[str, Any]:
-    summary = [{"type": "summary_text", "text": text}] if text else []
-    return {"type": "reasoning", "id": "rs_test", "summary": summary}
+    item: dict[str, Any] = {"type": "reasoning", "id": "rs_test", "summary": []}
+    if text:
+        summary = [{"type": "summary_text", "text": text}]
+        item.update(summary=summary, encrypted_content=SEAL)
+    return item
 
 
 def _message_item(text: str | None, status: str = "completed") -> dict[str, Any]:
@@ -199,7 +206,8 @@ def responses_events(
     """
     Return a Responses stream.
 
-    :param finish: The end: ``completed``, ``incomplete`` or ``failed``.
+    :param finish: The end: ``completed``, ``incomplete``, ``content_filter`` (which is
+        incomplete, too) or ``failed``.
     """
     frames: list[bytes] = []
     output = _responses_output("".join(thinking), "".join(pieces), tools)
@@ -242,7 +250,8 @@ def responses_events(
                 event(f"{kind}.delta", **where, delta=call.arguments)
                 event(f"{kind}.done", **where, name=call.name, arguments=call.arguments)
         event("response.output_item.done", output_index=at, item=item)
-    event(f"response.{finish}", response=_response(finish, output, usage, model))
+    last = _response(finish, output, usage, model)
+    event(f"response.{last['status']}", response=last)
     return frames
 
 
@@ -311,7 +320,7 @@ def messages_events(
     blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     if thinking:
         deltas = [{"type": "thinking_delta", "thinking": piece} for piece in thinking]
-        deltas.append({"type": "signature_delta", "signature": "c2lnbmVk"})
+        deltas.append({"type": "signature_delta", "signature": SEAL})
         blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, deltas))
     if pieces or not tools:
         deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
@@ -343,7 +352,7 @@ def messages_body(
     """Return a whole Messages answer."""
     content: list[dict[str, Any]] = []
     if thinking:
-        content.append({"type": "thinking", "thinking": thinking, "signature": "c2lnbmVk"})
+        content.append({"type": "thinking", "thinking": thinking, "signature": SEAL})
     if text or not tools:
         content.append({"type": "text", "text": text})
     for call in tools:
@@ -386,9 +395,12 @@ def _gemini_parts(
 ) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"text": piece, "thought": True} for piece in thinking]
     parts += [{"text": piece} for piece in pieces]
-    for call in tools:
+    for index, call in enumerate(tools):
         arguments = msgspec.json.decode(call.arguments)
-        parts.append({"functionCall": {"id": call.id, "name": call.name, "args": arguments}})
+        part: dict[str, Any] = {"id": call.id, "name": call.name, "args": arguments}
+        # The first of several calls is the one that is signed.
+        sealed = {"thoughtSignature": SEAL} if thinking and index == 0 else {}
+        parts.append({"functionCall": part, **sealed})
     return parts
 
 

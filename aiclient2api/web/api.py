@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 from klein import Klein
@@ -19,14 +20,15 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
-from aiclient2api.dialects.convert import convert
+from aiclient2api.dialects.convert import Converted, relayed
 from aiclient2api.errors import MethodNotAllowed, UnknownModel, UnknownRoute, UpstreamError
 from aiclient2api.exchange import Exchange
-from aiclient2api.interfaces import IDialect
-from aiclient2api.policy import AUTO, choose_provider
+from aiclient2api.interfaces import IDialect, IRemembering, IWireRequest
+from aiclient2api.policy import AUTO, Choice, choose_provider
 from aiclient2api.values import Caller, Endpoint, ExchangeRecord, ModelInfo, Route
 from aiclient2api.web import health
 from aiclient2api.web.front import dialect_of, first_headers, nearest_path, presented_keys
+from aiclient2api.web.kept import Remembering
 from aiclient2api.web.replies import ClientReply, fail, prepare_error, send_json
 from aiclient2api.web.setup import Seat, Setup
 from aiclient2api.web.site import GatewayRequest
@@ -98,8 +100,33 @@ class Api:
         elif route.action == "model":
             model = await self._model(request, setup, dialect, route.model or "", headers)
             send_json(request, 200, dialect.render_model(model=model))
+        elif route.action in ("stored", "forget"):
+            await self._kept(request, setup, caller, dialect, route, headers)
         else:
             await self._exchange(request, setup, caller, dialect, route, headers)
+
+    async def _kept(
+        self,
+        request: GatewayRequest,
+        setup: Setup,
+        caller: Caller,
+        dialect: IDialect,
+        route: Route,
+        headers: Mapping[bytes, bytes],
+    ) -> None:
+        """Answer from what is kept here, else let an upstream of the dialect answer."""
+        remembering = Remembering(dialect, caller.id, setup.answers)
+        id = route.model or ""
+        look = remembering.found if route.action == "stored" else remembering.forgotten
+        answer = await look(id)
+        if answer is not None:
+            send_json(request, 200, answer)
+            return
+        choice = self._choose(request, setup, dialect, "", headers)
+        if setup.seat(choice.provider).provider.dialect.name != dialect.name:
+            raise IRemembering(dialect).unknown(id=id)
+        wire = dialect.parse(body=b"", route=route)
+        await self._run(request, setup, caller, wire, choice, relayed(wire, source=dialect))
 
     async def _exchange(
         self,
@@ -111,27 +138,47 @@ class Api:
         headers: Mapping[bytes, bytes],
     ) -> None:
         wire = dialect.parse(body=request.body(), route=route)
-        choice = choose_provider(
-            model=wire.model,
-            directory=setup.directory,
-            dialect=dialect.name,
-            path=request.path_provider,
-            header=_named(headers),
-        )
+        choice = self._choose(request, setup, dialect, wire.model, headers)
         seat = setup.seat(choice.provider)
         setup.saw(wire)
+        asked = wire.model
         wire = wire.amended(
             model=choice.model if choice.model != wire.model else None, system=setup.system
         )
-        theirs = convert(
-            wire,
-            source=dialect,
-            target=seat.provider.dialect,
-            provider=choice.provider,
-            others=setup.directory.speaking(dialect.name, tuple(setup.seats)),
-        )
         request.setHeader(b"x-aiclient2api-provider", _header(choice.provider))
         request.setHeader(b"x-aiclient2api-model", _header(choice.model))
+        if wire.action == "count_tokens" and not seat.provider.counts_tokens:
+            count = setup.conversions.counted(wire, source=dialect, model=asked)
+            request.setHeader(b"x-aiclient2api-estimated", b"true")
+            send_json(request, 200, count)
+            return
+        remembering = Remembering(dialect, caller.id, setup.answers)
+        wire = await remembering.continued(
+            wire, verbatim=seat.provider.dialect.name == dialect.name
+        )
+        converted = await setup.conversions.converted(
+            wire,
+            source=dialect,
+            provider=seat.provider,
+            model=asked,
+            caller=caller.id,
+            keep=partial(remembering.keep, wire),
+        )
+        if converted.request.losses:
+            lost = ", ".join(converted.request.losses)
+            request.setHeader(b"x-aiclient2api-lossy", _header(lost, 1024))
+        await self._run(request, setup, caller, wire, choice, converted)
+
+    async def _run(
+        self,
+        request: GatewayRequest,
+        setup: Setup,
+        caller: Caller,
+        wire: IWireRequest,
+        choice: Choice,
+        converted: Converted,
+    ) -> None:
+        seat = setup.seat(choice.provider)
         reply = ClientReply(request)
         exchange = Exchange(
             record=ExchangeRecord(
@@ -142,8 +189,7 @@ class Api:
                 model=choice.model,
                 began=setup.clock.seconds(),
             ),
-            request=theirs,
-            source=dialect,
+            converted=converted,
             provider=seat.provider,
             pool=seat.pool,
             reply=reply,
@@ -195,13 +241,7 @@ class Api:
         headers: Mapping[bytes, bytes],
     ) -> ModelInfo:
         """Find one model the way a request for it would be routed."""
-        choice = choose_provider(
-            model=asked,
-            directory=setup.directory,
-            dialect=dialect.name,
-            path=request.path_provider,
-            header=_named(headers),
-        )
+        choice = self._choose(request, setup, dialect, asked, headers)
         for model in await _listed(setup, setup.seat(choice.provider)):
             if model.id == choice.model:
                 return _named_as(model, asked, choice.provider)
@@ -209,6 +249,22 @@ class Api:
             f"Provider {choice.provider} lists no model {choice.model!r}.",
             code="model_not_found",
             param="model",
+        )
+
+    def _choose(
+        self,
+        request: GatewayRequest,
+        setup: Setup,
+        dialect: IDialect,
+        model: str,
+        headers: Mapping[bytes, bytes],
+    ) -> Choice:
+        return choose_provider(
+            model=model,
+            directory=setup.directory,
+            dialect=dialect.name,
+            path=request.path_provider,
+            header=_named(headers),
         )
 
     def _health(self, request: GatewayRequest) -> None:
@@ -267,9 +323,9 @@ def _named(headers: Mapping[bytes, bytes]) -> str | None:
     return headers.get(b"model-provider", b"").decode("utf-8", "replace").strip() or None
 
 
-def _header(text: str) -> bytes:
+def _header(text: str, most: int = 256) -> bytes:
     # A model name is the client's own text: keep it to what a header may hold.
-    return text.encode("ascii", "replace").translate(_PRINTABLE)[:256]
+    return text.encode("ascii", "replace").translate(_PRINTABLE)[:most]
 
 
 _PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))

@@ -173,7 +173,7 @@ class Front(Resource):
         request.notifyFinish().addBoth(over)
 
     def _preflight(self, request: GatewayRequest) -> bytes:
-        methods = b"GET, HEAD, POST, OPTIONS"
+        methods = b"GET, HEAD, POST, DELETE, OPTIONS"
         request.setResponseCode(204)
         request.setHeader(b"allow", methods)
         if request.responseHeaders.hasHeader(b"access-control-allow-origin"):

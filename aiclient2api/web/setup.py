@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from aiclient2api.conversions import Conversions
 from aiclient2api.errors import ProviderUnavailable
 from aiclient2api.exchange import Patience
 from aiclient2api.interfaces import (
@@ -23,6 +24,7 @@ from aiclient2api.interfaces import (
 )
 from aiclient2api.policy import Directory
 from aiclient2api.values import Clock, Jitter, SystemEdit
+from aiclient2api.web.kept import Answers
 from aiclient2api.web.model_lists import ModelLists
 
 
@@ -43,6 +45,7 @@ class Setup:
     :ivar seats: Configured provider name to its seat; only usable ones.
     :ivar saw: Told of each request as the client sent it, before the system prompt
         is edited.
+    :ivar answers: Answers that later requests may refer to; None if none are kept.
     :ivar body_limit: Bytes a request body may have.
     :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
     """
@@ -52,6 +55,8 @@ class Setup:
     seats: Mapping[str, Seat]
     directory: Directory
     lists: ModelLists
+    conversions: Conversions
+    answers: Answers | None
     system: SystemEdit | None = attrs.field(repr=False)
     patience: Patience
     observers: IExchangeObserver

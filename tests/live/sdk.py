@@ -46,7 +46,11 @@ _USAGE = Usage(input=20, output=9, cached=5, cache_write=2, reasoning=4)
 
 @attrs.frozen
 class Answer:
-    """One good answer, in no dialect yet; *finish* is ``stop``, ``tools`` or ``short``."""
+    """
+    One good answer, in no dialect yet.
+
+    :ivar finish: ``stop``, ``tools``, ``short`` or ``filtered``.
+    """
 
     pieces: tuple[str, ...] = ()
     thinking: tuple[str, ...] = ()
@@ -104,7 +108,7 @@ class Sdk(Protocol):
     :ivar id: The id of every good answer of `aiclient2api.testing` in this dialect.
     :ivar bases: Base URL paths that all lead here, the usual one first; the others name
         the provider.
-    :ivar finish: What the dialect calls ``stop``, ``tools`` and ``short``.
+    :ivar finish: What the dialect calls each of the ways an `Answer` finishes.
     :ivar untold: The fields of `Usage` that the dialect has no words for.
     :ivar asked: What to pass to the library, for each of `ANSWERS`.
     :ivar handshake: How many frames of a stream come before its first real event.

@@ -60,7 +60,7 @@ class SdkCells(SdkCase):
         """Every answer has its question, every status its exception, every gap its reason."""
         self.assertEqual(set(ANSWERS), set(self.sdk.asked))
         self.assertEqual({*REFUSED, 502}, set(self.sdk.refusals))
-        self.assertEqual({"stop", "tools", "short"}, set(self.sdk.finish))
+        self.assertEqual({"stop", "tools", "short", "filtered"}, set(self.sdk.finish))
         for cell, reason in self.sdk.lacks.items():
             self.assertTrue(hasattr(self, cell), cell)
             self.assertTrue(reason, cell)
@@ -207,9 +207,10 @@ class SdkCells(SdkCase):
             self.assertEqual(expected(sdk, PLAIN), sdk.read(reply), base)
         self.assertEqual(len(others), len(upstream.requests))
         self.assertEqual(1, len({request.target for request in upstream.requests}))
-        error = await self.call(self.refusal, sdk.whole, self.client(gateway, base=usual))
-        self.assertIsInstance(error, sdk.refusals[400])
         self.assertEqual([], gateway.upstreams[default].requests)
+        await self.call(sdk.whole, self.client(gateway, base=usual), sdk.asked["plain"])
+        self.assertEqual(len(others), len(upstream.requests))
+        self.assertEqual(1, len(gateway.upstreams[default].requests))
 
     async def test_a_model_prefix(self) -> None:
         """``provider:model`` chooses the provider, which never hears of the prefix."""

@@ -16,8 +16,26 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 EXTENSIONS: dict[str, dict[str, Any]] = {
     # Chat Completions has no field for thoughts; this one is DeepSeek's, and many others'.
-    "ChatCompletionMessage": {"reasoning_content": str | None},
-    "ChoiceDelta": {"reasoning_content": str | None},
+    # Pictures are OpenRouter's; sources have a field in whole answers only.
+    "ChatCompletionMessage": {"reasoning_content": str | None, "images": list[Any] | None},
+    "ChoiceDelta": {
+        "reasoning_content": str | None,
+        "images": list[Any] | None,
+        "annotations": list[Any] | None,
+    },
+    # What Google's own endpoint of this dialect keeps its signatures in.
+    "ChatCompletionMessageFunctionToolCall": {"extra_content": dict[str, Any] | None},
+    "ChatCompletionMessageCustomToolCall": {"extra_content": dict[str, Any] | None},
+    # Calls of tools that take free text have a model in whole answers only.
+    "ChoiceDeltaToolCall": {
+        "extra_content": dict[str, Any] | None,
+        "custom": dict[str, str] | None,
+        "type": Literal["function", "custom"] | None,
+    },
+    # OpenAI's answers have these, its SDK's models have not.
+    "Response": {"store": bool | None},
+    "ResponseFunctionCallArgumentsDoneEvent": {"name": str},
+    "ResponseCustomToolCall": {"status": str | None},
 }
 """Fields that are sent though the model of that name has none, with their types. Keep short."""
 

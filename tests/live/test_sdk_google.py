@@ -55,7 +55,7 @@ class GoogleSdk(Sdk):
     provider = "gemini-custom"
     id = "test"
     bases = ("", "/gemini-custom")
-    finish = {"stop": "STOP", "tools": "STOP", "short": "MAX_TOKENS"}
+    finish = {"stop": "STOP", "tools": "STOP", "short": "MAX_TOKENS", "filtered": "SAFETY"}
     untold = frozenset({"cache_write"})
     handshake = 0
     tail = 1
@@ -164,7 +164,7 @@ class GoogleSdk(Sdk):
             finish=candidate.finish_reason and candidate.finish_reason.value,
             usage=Usage(
                 input=told.prompt_token_count,
-                output=told.candidates_token_count + told.thoughts_token_count,
+                output=(told.candidates_token_count or 0) + (told.thoughts_token_count or 0),
                 cached=told.cached_content_token_count,
                 reasoning=told.thoughts_token_count,
             ),

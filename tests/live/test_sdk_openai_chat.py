@@ -42,7 +42,12 @@ class ChatSdk(OpenAILibrary, Sdk):
     provider = "openai-custom"
     id = "chatcmpl-test"
     bases = ("/v1", "/openai-custom/v1")
-    finish = {"stop": "stop", "tools": "tool_calls", "short": "length"}
+    finish = {
+        "stop": "stop",
+        "tools": "tool_calls",
+        "short": "length",
+        "filtered": "content_filter",
+    }
     untold = frozenset({"cache_write"})
     handshake = 1
     tail = 3

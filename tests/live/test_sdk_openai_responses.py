@@ -39,6 +39,7 @@ _IMAGE = [
     },
 ]
 _ENDS = ("response.completed", "response.incomplete")
+_ENDINGS = {"filtered": "content_filter"}
 
 
 class ResponsesSdk(OpenAILibrary, Sdk):
@@ -47,7 +48,12 @@ class ResponsesSdk(OpenAILibrary, Sdk):
     provider = "openaiResponses-custom"
     id = "resp_test"
     bases = ("/v1", "/openaiResponses-custom/v1")
-    finish = {"stop": "completed", "tools": "completed", "short": "incomplete"}
+    finish = {
+        "stop": "completed",
+        "tools": "completed",
+        "short": "incomplete",
+        "filtered": "incomplete",
+    }
     untold = frozenset({"cache_write"})
     handshake = 2
     tail = 1
@@ -65,7 +71,7 @@ class ResponsesSdk(OpenAILibrary, Sdk):
         """Return *answer* as a stream."""
         return responses_events(
             answer.pieces,
-            self.finish[answer.finish],
+            _ENDINGS.get(answer.finish, self.finish[answer.finish]),
             answer.usage,
             thinking=answer.thinking,
             tools=answer.tools,
@@ -75,7 +81,7 @@ class ResponsesSdk(OpenAILibrary, Sdk):
         """Return *answer* whole."""
         return responses_body(
             "".join(answer.pieces),
-            self.finish[answer.finish],
+            _ENDINGS.get(answer.finish, self.finish[answer.finish]),
             answer.usage,
             thinking="".join(answer.thinking),
             tools=answer.tools,

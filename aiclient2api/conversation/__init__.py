@@ -1,0 +1,1 @@
+"""The hub: what a conversation is, whoever wrote it down, and what an answer is made of."""

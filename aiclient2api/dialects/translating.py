@@ -1,0 +1,289 @@
+"""
+Read an answer in one dialect and write it in another, while it passes.
+
+To the relay it looks like any other watcher: bytes in, bytes out. How the bytes are framed
+and how many may be held is judged by the very watcher that relays verbatim; what they mean
+by the upstream's dialect; how it is said by the client's. It must never know either.
+
+The end is told only once the upstream's body has ended, too: nothing that looks like an
+end may reach a client before it is certain that nothing can go wrong any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from zope.interface import implementer
+
+from aiclient2api.conversation.events import (
+    BlockOpened,
+    Event,
+    Failed,
+    Finished,
+    ReasoningDelta,
+    Sealed,
+    Started,
+    TextDelta,
+    UsageReported,
+)
+from aiclient2api.conversation.vault import Recollection
+from aiclient2api.dialects.watching import Watcher
+from aiclient2api.errors import Fault, GatewayError, UpstreamError
+from aiclient2api.interfaces import IEventDecoder, IEventEncoder, IWatcher, IWireRequest
+from aiclient2api.values import Usage
+
+Remember = Callable[[Recollection, bytes | None], None]
+
+_HANDSHAKE = (Started, UsageReported)
+_REMEMBERED = (BlockOpened, ReasoningDelta, Sealed)
+
+
+class _Translator:
+    """
+    What a `Watcher` takes for the dialect's reader: it decodes, and encodes at once.
+
+    :ivar out: The client's bytes so far, until they are taken.
+    """
+
+    closed_early = False
+
+    def __init__(
+        self,
+        *,
+        decoder: IEventDecoder,
+        encoder: IEventEncoder,
+        streaming: bool,
+        want_text: bool,
+        names: Mapping[str, str],
+    ) -> None:
+        self.started = False
+        self.failure: UpstreamError | None = None
+        self.usage: Usage | None = None
+        self.texts: list[str] = []
+        self.out: list[bytes] = []
+        self.finished: Finished | None = None
+        self.ending = False
+        self.recollection = Recollection()
+        self._decoder = decoder
+        self._encode = encoder.encode
+        self._encoder = encoder
+        self._streaming = streaming
+        self._want_text = want_text
+        self._names = names
+        self._events: list[Event] = []
+
+    @property
+    def complete(self) -> bool:
+        """True once the answer is known to be whole."""
+        return self.finished is not None
+
+    def record(self, *, event: bytes, data: bytes) -> bool:
+        """Read one record of a stream."""
+        events = self._decoder.record(event=event, data=data)
+        if events is None:
+            if not self.ending:
+                self.failure = _garbled()
+            return False
+        for each in events:
+            self._take(each)
+        return True
+
+    def whole(self, *, body: bytes) -> bool:
+        """Read an answer that is no stream."""
+        events = self._decoder.whole(body=body)
+        if events is None:
+            return False
+        for each in events:
+            self._take(each)
+        return True
+
+    def end(self) -> None:
+        """Take what the decoder held back to the end of a stream."""
+        for each in self._decoder.end():
+            self._take(each)
+
+    def close(self) -> None:
+        """Write the end, or the whole of an answer that is no stream."""
+        assert self.finished is not None
+        if self._streaming:
+            self.out.append(self._encode(event=self.finished))
+        else:
+            self.out.append(self._encoder.reply(events=[*self._events, self.finished]))
+
+    @property
+    def final(self) -> bytes | None:
+        """The whole answer, for later; see `IEventEncoder`."""
+        final: bytes | None = self._encoder.final
+        return final
+
+    def error_frame(self, error: GatewayError) -> bytes:
+        """Return the record that tells of *error*; see `IEventEncoder`."""
+        return self._encoder.error(error=error) or b""
+
+    def _take(self, event: Event) -> None:
+        kind = type(event)
+        if kind is TextDelta:
+            self.started = True
+            if self._want_text:
+                self.texts.append(event.text)  # type: ignore[union-attr]
+        elif not self._noted(event):
+            return
+        if self._streaming:
+            self.out.append(self._encode(event=event))
+        else:
+            self._events.append(event)
+
+    def _noted(self, event: Event) -> bool:
+        """Note what *event* says beside its part of the answer; say whether to write it now."""
+        if isinstance(event, Finished):
+            self.finished = event
+            return False
+        if isinstance(event, Failed):
+            self.failure = event.error
+            return False
+        if isinstance(event, UsageReported):
+            self.usage = event.usage
+        elif isinstance(event, _REMEMBERED):
+            if isinstance(event, BlockOpened) and event.name in self._names:
+                event.name = self._names[event.name]
+            self.recollection.take(event)
+        if not isinstance(event, _HANDSHAKE):
+            self.started = True
+        return True
+
+
+@implementer(IWatcher)
+class Translation:
+    """
+    A watcher that translates.
+
+    :param theirs: The request as the upstream was asked.
+    :param framing: How the client wants the answer framed.
+    :param names: Tools' names as the upstream knows them, to those of the client, where
+        they differ.
+    :param remember: Given the seals of an answer that was whole, and the answer itself
+        where a later request may refer to it.
+    :ivar framing: How the client's answer is framed, whatever the upstream's is.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: IEventDecoder,
+        encoder: IEventEncoder,
+        theirs: IWireRequest,
+        framing: str,
+        content_type: bytes,
+        want_text: bool,
+        limit: int,
+        names: Mapping[str, str],
+        remember: Remember,
+    ) -> None:
+        self.framing = framing
+        self._streaming = framing != "whole"
+        self._remember = remember
+        self._translator = _Translator(
+            decoder=decoder,
+            encoder=encoder,
+            streaming=self._streaming,
+            want_text=want_text,
+            names=names,
+        )
+        self._watcher = Watcher(
+            reader=self._translator,
+            request=theirs,
+            content_type=content_type,
+            limit=limit,
+            arrays=decoder.arrays,
+        )
+        self._whole = False
+        self._room = limit
+        self._limit = limit
+
+    @property
+    def events(self) -> int:
+        """How many records of the upstream were seen."""
+        return self._watcher.events
+
+    @property
+    def started(self) -> bool:
+        """True once the client is to see something; for a whole answer, at its end."""
+        return self._whole or (self._streaming and self._translator.started)
+
+    @property
+    def complete(self) -> bool:
+        """True once the upstream's answer has ended, and was whole."""
+        return self._whole
+
+    @property
+    def failure(self) -> UpstreamError | None:
+        """What the upstream said went wrong."""
+        return self._translator.failure
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens told so far."""
+        return self._translator.usage
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far, if it was asked for."""
+        return "".join(self._translator.texts)
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        Take the upstream's next bytes; return the client's.
+
+        :raise UpstreamError: if the answer grows over the limit: parts of it are held, to
+            be told again at its end.
+        """
+        self._room -= len(data)
+        if self._room < 0:
+            raise _too_long(self._limit)
+        self._watcher.feed(data)
+        return self._taken()
+
+    def end(self) -> bytes:
+        """Note the clean end of the upstream's body; return the last of the client's bytes."""
+        translator, watcher = self._translator, self._watcher
+        translator.ending = True
+        watcher.end()
+        if translator.failure is None and watcher.framing != "whole":
+            translator.end()
+        if translator.failure is None and watcher.complete:
+            self._whole = True
+            translator.close()
+            self._remember(translator.recollection, translator.final)
+        return self._taken()
+
+    def error_frame(self, error: GatewayError) -> bytes | None:
+        """Return the record that tells of *error*, None where the framing has none."""
+        if self.framing != "sse":
+            return None
+        return self._translator.error_frame(error)
+
+    def _taken(self) -> bytes:
+        translator = self._translator
+        pieces, translator.out = translator.out, []
+        if translator.failure is not None and self.framing == "sse":
+            pieces.append(translator.error_frame(translator.failure))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_long(limit: int) -> UpstreamError:
+    return UpstreamError(
+        f"The upstream's answer is over {limit} bytes, more than is converted from one"
+        " dialect to another (limits.held_bytes); ask for a smaller answer.",
+        fault=Fault.SERVER,
+        status=502,
+        code="answer_too_long",
+    )
+
+
+def _garbled() -> UpstreamError:
+    return UpstreamError(
+        "The upstream sent a record that is no JSON in the middle of its answer; try again.",
+        fault=Fault.SERVER,
+        status=502,
+        code="garbled_record",
+    )

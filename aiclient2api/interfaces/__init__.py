@@ -1,0 +1,60 @@
+"""
+Every seam of the house, a contract each.
+
+Nothing here imports another module of ours but `errors` and `values`. Methods are called with
+keywords, always: zope's ``verifyObject`` counts arguments but not their order.
+"""
+
+from __future__ import annotations
+
+from aiclient2api.interfaces.dialects import (
+    IAnthropicMessagesRequest,
+    IConversation,
+    IDialect,
+    IEventDecoder,
+    IEventEncoder,
+    IGeminiRequest,
+    IOpenAIChatRequest,
+    IOpenAIResponsesRequest,
+    IRemembering,
+    IWatcher,
+    IWireRequest,
+)
+from aiclient2api.interfaces.front import (
+    IClientReply,
+    IExchangeObserver,
+    IKeyring,
+)
+from aiclient2api.interfaces.state import IStateStore
+from aiclient2api.interfaces.upstream import (
+    IAccountPool,
+    ILease,
+    IProvider,
+    IProviderFactory,
+    IUpstream,
+    IUpstreamResponse,
+)
+
+__all__ = [
+    "IAccountPool",
+    "IAnthropicMessagesRequest",
+    "IClientReply",
+    "IConversation",
+    "IDialect",
+    "IEventDecoder",
+    "IEventEncoder",
+    "IExchangeObserver",
+    "IGeminiRequest",
+    "IKeyring",
+    "ILease",
+    "IOpenAIChatRequest",
+    "IOpenAIResponsesRequest",
+    "IProvider",
+    "IProviderFactory",
+    "IRemembering",
+    "IStateStore",
+    "IUpstream",
+    "IUpstreamResponse",
+    "IWatcher",
+    "IWireRequest",
+]

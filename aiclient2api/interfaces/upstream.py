@@ -1,0 +1,153 @@
+"""
+The seams outwards: the network, providers, and the accounts they are asked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+from aiclient2api.interfaces.dialects import IWireRequest
+from aiclient2api.values import (
+    Account,
+    Headers,
+    ModelInfo,
+    Runtime,
+    Traits,
+    UpstreamRequest,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IProtocol
+
+    from aiclient2api.errors import UpstreamError
+
+
+class IUpstreamResponse(Interface):
+    """An answer whose headers are here and whose body is still to come."""
+
+    status = Attribute("HTTP status (int).")
+    headers = Attribute("`Headers`, content encoding already undone.")
+
+    def deliver(receiver: IProtocol) -> None:
+        """
+        Start the body: ``makeConnection`` with a push producer as transport,
+        ``dataReceived`` (also while paused), and ``connectionLost`` exactly once,
+        with ``ResponseDone`` for a clean end, ``PotentialDataLoss`` for an end that
+        only the connection's close marked, anything else for a break.
+        """
+
+    def abort() -> None:
+        """Close the connection now; safe to call at any time, also twice."""
+
+
+class IUpstream(Interface):
+    """The way out."""
+
+    def send(request: UpstreamRequest) -> Deferred[IUpstreamResponse]:
+        """
+        Send one request; fire at the response headers.
+
+        Cancelling closes the connection, in every phase. Redirects are not followed.
+
+        :raise UpstreamError: `Fault.UNREACHABLE` if no connection could be made (502),
+            `Fault.TIMEOUT` if connecting took too long (504), `Fault.RESET` if it
+            broke before the headers (502).
+        """
+
+
+class IProvider(Interface):
+    """
+    One kind of upstream, under one configured name.
+
+    It classifies errors; it never retries, waits or picks an account.
+    """
+
+    name = Attribute("Its configured name, such as ``openai-custom-b`` (str).")
+    dialect = Attribute("The `IDialect` it speaks.")
+    upstream = Attribute("The `IUpstream` its requests go through.")
+    known_models = Attribute("Model ids known without asking (tuple of str).")
+    counts_tokens = Attribute("True if it can be asked to count tokens (bool).")
+
+    def traits(*, model: str) -> Traits:
+        """Say what the upstream wants of a converted request for *model*. Pure."""
+
+    def prepare(*, request: IWireRequest, account: Account) -> UpstreamRequest:
+        """
+        Dress a request of the provider's own dialect for the wire. Pure.
+
+        :raise InvalidRequest: if the provider has no such action.
+        """
+
+    def classify(*, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        """
+        Say what an answer with an error status means. Pure.
+
+        The result's `reply` holds the upstream's answer for verbatim use.
+        """
+
+    def models(*, account: Account) -> Deferred[Sequence[ModelInfo]]:
+        """
+        Ask which models there are. Cancelling closes the connection.
+
+        :raise UpstreamError: if the upstream cannot be asked.
+        """
+
+
+class IProviderFactory(IPlugin):
+    """A kind of provider, found as a plugin of ``aiclient2api.providers``."""
+
+    name = Attribute("The base name, such as ``openai-custom`` (str).")
+    title = Attribute("One line for people (str).")
+    terms = Attribute("What the upstream's terms say about use through a gateway (str).")
+    settings = Attribute("An attrs class; its fields are configuration keys (`setting`).")
+    needs_credential = Attribute("False if it works with no key at all, as sandbox does.")
+
+    def provider(*, name: str, runtime: Runtime) -> IProvider:
+        """Make the provider, under its full configured name."""
+
+    def defaults(*, name: str) -> Mapping[str, str]:
+        """
+        Return settings implied by a grouped name, such as a vendor preset's base URL.
+
+        Explicit settings win over them.
+        """
+
+
+class ILease(Interface):
+    """
+    The use of one account by one exchange. Exactly one of the three ends it.
+    """
+
+    account = Attribute("The leased `Account`.")
+
+    def succeeded(usage: Usage | None) -> None:
+        """The exchange ended well."""
+
+    def failed(error: UpstreamError) -> None:
+        """The account or its upstream failed."""
+
+    def abandoned() -> None:
+        """The client left, or the attempt ended through no fault of the account."""
+
+
+class IAccountPool(Interface):
+    """The accounts of one provider."""
+
+    def acquire(*, model: str, exclude: Sequence[str] = ()) -> Deferred[ILease]:
+        """
+        Lease an account that serves *model*. Cancelling gives up the wait.
+
+        :param model: ``""`` for what concerns no model.
+        :param exclude: Ids of accounts already leased in this exchange.
+        :raise ProviderUnavailable: if there is none.
+        :raise UnknownModel: if no account serves that model.
+        """
+
+    def snapshot() -> Sequence[Account]:
+        """Return the accounts as configured."""

@@ -1,0 +1,1 @@
+"""What outlives a request: kept in memory or in one file, for each owner apart."""

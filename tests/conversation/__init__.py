@@ -1,0 +1,1 @@
+"""The hub, a file for each of its modules."""

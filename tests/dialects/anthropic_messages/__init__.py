@@ -1,0 +1,1 @@
+"""Anthropic Messages: its requests and its answers, read and written."""

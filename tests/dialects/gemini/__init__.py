@@ -1,0 +1,1 @@
+"""Gemini: what is read and written in every direction."""

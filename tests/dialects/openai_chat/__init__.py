@@ -1,0 +1,1 @@
+"""Chat Completions in four directions: requests and answers, read and written."""

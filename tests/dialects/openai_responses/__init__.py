@@ -1,0 +1,1 @@
+"""OpenAI Responses: what is read and written, in both directions."""
