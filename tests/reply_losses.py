@@ -17,6 +17,7 @@ import attrs
 from aiclient2api.conversation import call_ids, seals
 from aiclient2api.conversation.events import CALL, MEDIA, REASONING, REFUSAL, TEXT, MediaDelta
 from aiclient2api.conversation.grammar import Block, Reply, ended
+from aiclient2api.conversation.seals import Seal
 from aiclient2api.values import Usage
 
 BETWEEN = "\n\n"
@@ -83,7 +84,8 @@ def messages(reply: Reply, streamed: bool) -> Carried:
 
     Lost: refusals and media become texts; empty blocks; sections; seals of texts and calls;
     sources without an address, and where in the text they belong; how many tokens were spent
-    on reasoning. Ids of calls are made plain. What a seal's issuer was is told in the seal.
+    on reasoning. Ids of calls are made plain. What a seal's issuer was is told in the seal, and
+    that there is none, in another.
     """
     said: list[Any] = []
     for block in reply.blocks:
@@ -103,9 +105,9 @@ def messages(reply: Reply, streamed: bool) -> Carried:
     return Carried(said, reason, stop, _messages_usage(reply.usage or Usage(), streamed))
 
 
-def _signature(block: Block) -> tuple[str, bool] | None:
+def _signature(block: Block) -> tuple[str, bool]:
     if block.seal is None:
-        return None
+        return seals.carried(Seal("none", ""), "anthropic-messages"), False
     bare = block.seal.hidden and not block.text
     if bare and block.seal.issuer == "anthropic-messages":
         return block.seal.value, True
@@ -143,9 +145,9 @@ def responses(reply: Reply, streamed: bool) -> Carried:
     """
     Responses: blocks, in order.
 
-    Lost: empty texts and thoughts; sounds; seals of texts and calls; sources without an
-    address, and what they say; that the answer was paused, or stopped at a sequence. Counts
-    that were not told are 0.
+    Lost: empty texts and thoughts; seals of texts and calls; sources without an address, and
+    what they say; that the answer was paused, or stopped at a sequence. Sounds become text.
+    Counts that were not told are 0.
     """
     said: list[Any] = []
     for block in reply.blocks:
@@ -160,6 +162,8 @@ def responses(reply: Reply, streamed: bool) -> Carried:
         elif block.kind == MEDIA and block.media is not None:
             if block.media.mime.startswith("image/"):
                 said.append((MEDIA, block.media.mime, block.media.data))
+            else:
+                said.append((TEXT, told_of(block.media), []))
         elif block.kind == CALL:
             said.append((CALL, block.id, block.name, block.text))
         elif block.kind == REASONING and (block.text or block.seal):
@@ -300,9 +304,11 @@ def gemini(reply: Reply, streamed: bool) -> Carried:
     refused = any(block.kind == REFUSAL for block in reply.blocks)
     reason = {"length": "length", "context": "length", "filtered": "filtered"}
     told = reason.get(str(reply.reason), "filtered" if refused else "end")
+    # An answer that says nothing is one that failed, however it ends.
+    silent = told == "end" and not any(part[0] in (CALL, MEDIA) or part[1] for part in said)
     return Carried(
         _gemini_order(said, streamed),
-        ended(told, called=any(part[0] == CALL for part in said)),
+        "None" if silent else ended(told, called=any(part[0] == CALL for part in said)),
         usage=_gemini_usage(reply.usage),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api import errors
@@ -33,6 +35,17 @@ class TreeTests(SynchronousTestCase):
                 status, body = dialect.render_error(error=error)
                 self.assertEqual(status, 400 if fault is Fault.CONTEXT else 502)
                 self.assertIn(b"it failed", body)
+
+    def test_googles_clients_find_when_to_try_again_in_the_body(self) -> None:
+        """In whole seconds, never too early; nothing where nothing is known."""
+        gemini = next(each for each in DIALECTS if each.name == "gemini")
+        error = UpstreamError("slow down", fault=Fault.RATE_LIMIT, status=429, retry_after=46.2)
+        told = json.loads(gemini.render_error(error=error)[1])["error"]["details"]
+        self.assertEqual(
+            told, [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "47s"}]
+        )
+        error.retry_after = None
+        self.assertEqual(json.loads(gemini.render_error(error=error)[1])["error"]["details"], [])
 
     def test_a_message_is_what_the_error_says(self) -> None:
         """In a log as in an answer."""

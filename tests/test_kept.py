@@ -111,6 +111,36 @@ class KeptTests(GatewayTestCase):
         self.assertEqual(self.answers.kept, {})
         self.assertEqual(self.ask("GET", f"/v1/responses/{first['id']}").status, 404)
 
+    def test_a_wish_that_is_malformed_is_refused_before_anything_is_sent(self) -> None:
+        """Afterwards it would cost an answer that is paid for."""
+        for told in ('"store":"yes"', '"store":1', '"store":true,"store":false'):
+            for stream in ("true", "false"):
+                self.asked(MemoryResponse(200, JSON, [chat_body("Hello!")]))
+                body = f'{{"model":"m","input":"Hi.","stream":{stream},{told}}}'
+                reply = self.ask("POST", "/v1/responses", body.encode())
+                self.assertEqual((reply.status, reply.json()["error"]["param"]), (400, "store"))
+                self.assertEqual(self.upstream.sent, [])
+
+    def test_a_path_that_is_no_id_leads_nowhere(self) -> None:
+        """Least of all to another place at an upstream that keeps answers itself."""
+        self.asked(model_provider="openaiResponses-custom")
+        for id in ("..", ".", "%2e%2e", "...", "a%2Fb", "a%3Fb", "a%20b", "%E2%82%AC", "a" * 600):
+            for method in ("GET", "DELETE"):
+                reply = self.ask(method, f"/v1/responses/{id}")
+                self.assertEqual(reply.status, 404, id)
+                self.assertIn("message", reply.json()["error"])
+        self.assertEqual(self.upstream.sent, [])
+
+    def test_what_nobody_keeps_where_only_a_model_decides(self) -> None:
+        """There is no model to name: it is not found, as anywhere else."""
+        for config in ({}, {"model_provider": "auto"}):
+            self.asked(**config)
+            for method in ("GET", "DELETE"):
+                reply = self.ask(method, "/v1/responses/resp_x")
+                error = reply.json()["error"]
+                self.assertEqual((reply.status, error["param"]), (404, None))
+                self.assertEqual(error["message"], "Response with id 'resp_x' not found.")
+
     def test_a_cut_answer_is_not_kept(self) -> None:
         """There is nothing to go on from."""
         self.asked(MemoryResponse(200, SSE, [b"".join(chat_chunks(["Hel", "lo"])[:2])]))

@@ -209,6 +209,9 @@ READ: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("anthropic-messages", "field:context_management"): {"context_management": {"edits": []}},
     ("anthropic-messages", "field:mcp_servers"): {"mcp_servers": [{"type": "url", "url": "u"}]},
     ("anthropic-messages", "field:service_tier"): {"service_tier": "auto"},
+    ("anthropic-messages", "field:tools.input_examples"): {
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "input_examples": [{"a": 1}]}]
+    },
     ("anthropic-messages", "tool:bash_20250124"): {
         "tools": [{"type": "bash_20250124", "name": "bash"}]
     },
@@ -297,7 +300,7 @@ ANSWERED: Mapping[tuple[str, str], tuple[Reply, str, str]] = {
     ),
     ("openai-responses", "sound"): (
         attrs.evolve(_REPLY, blocks=[block(MEDIA, media=_SOUND)]),
-        '"output":[]',
+        "audio/wav",
         "UklGRg",
     ),
     ("openai-responses", "source without an address"): (

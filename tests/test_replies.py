@@ -24,7 +24,7 @@ from aiclient2api.errors import (
 )
 from aiclient2api.interfaces import IClientReply
 from aiclient2api.testing import MemoryReply
-from aiclient2api.web.replies import ClientReply, error_headers, error_reply, fail
+from aiclient2api.web.replies import ClientReply, error_headers, error_reply, fail, phrase
 from aiclient2api.web.site import GatewayRequest
 
 
@@ -131,6 +131,13 @@ class ClientReplyTests(SynchronousTestCase):
         asked = request()
         ClientReply(asked).begin(200, ((b"content-length", b"3"),))
         self.assertFalse(asked.responseHeaders.hasHeader(b"x-accel-buffering"))
+
+    def test_every_status_has_its_words(self) -> None:
+        """Those that Twisted does not know, too."""
+        told = {status: phrase(status) for status in (200, 429, 529, 599)}
+        self.assertEqual(
+            told, {200: b"OK", 429: b"Too Many Requests", 529: b"Overloaded", 599: b"Unknown"}
+        )
 
     def test_nothing_is_written_once_the_request_is_over(self) -> None:
         """A client that left is not written to, and its end is told once."""

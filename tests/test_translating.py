@@ -115,8 +115,14 @@ def sse(*records: object) -> bytes:
     return b"".join(b"data: " + json.dumps(record).encode() + b"\n\n" for record in records)
 
 
+def _broken(recollection: Recollection, final: bytes | None) -> None:
+    raise KeyError("a piece of the answer")
+
+
 class TranslationTests(SynchronousTestCase):
     """A toy upstream before a toy client."""
+
+    decoder: type[ToyDecoder] = ToyDecoder
 
     def translation(
         self,
@@ -131,7 +137,7 @@ class TranslationTests(SynchronousTestCase):
         stream = b"true" if streaming else b"false"
         body = b'{"model":"m","messages":[],"stream":' + stream + b"}"
         return Translation(
-            decoder=ToyDecoder(),
+            decoder=self.decoder(),
             encoder=ToyEncoder(),
             theirs=OPENAI_CHAT.parse(body=body, route=Route(action="generate")),
             framing=framing,
@@ -250,6 +256,25 @@ class TranslationTests(SynchronousTestCase):
         error = self.failureResultOf_(translation)
         self.assertEqual(error.code, "answer_too_long")
 
+    def test_what_merely_passes_is_not_held(self) -> None:
+        """Only what is said counts in a stream, not what it came in; hidden bytes count."""
+        pad = {"id": "x" * 500}
+
+        class Pieces(ToyDecoder):
+            def record(self, *, event: bytes, data: bytes) -> Sequence[Event] | None:
+                return [TextDelta(0, "more")]
+
+        self.patch(self, "decoder", Pieces)
+        translation = self.translation(limit=1500)
+        for _ in range(20):
+            translation.feed(sse(pad))
+        with self.assertRaises(UpstreamError):
+            translation.feed(sse({"id": "x" * 3000}))
+        translation = self.translation(framing="whole", limit=1500)
+        with self.assertRaises(UpstreamError):
+            for _ in range(20):
+                translation.feed(sse(pad))
+
     def failureResultOf_(self, translation: Translation) -> UpstreamError:
         """Feed small records until it refuses."""
         try:
@@ -263,6 +288,16 @@ class TranslationTests(SynchronousTestCase):
         """However they had to be changed for the upstream."""
         translation = self.translation(names={"a_b": "a.b"})
         self.assertEqual(translation.feed(sse({"call": "a_b"})), b"call a.b\n")
+
+    def test_an_answer_that_cannot_be_remembered(self) -> None:
+        """It was paid for, and is told all the same; the log says where it went wrong."""
+        self.patch(self, "_keep", _broken)
+        translation = self.translation()
+        said = translation.feed(sse({"say": "Hi"}, {"end": "end"}))
+        self.assertEqual(said + translation.end(), b"text Hi\nend end\n")
+        self.assertTrue(translation.complete)
+        (logged,) = self.flushLoggedErrors(RuntimeError)
+        self.assertEqual(logged.getErrorMessage(), "KeyError")
 
     def test_seals_are_remembered_once_the_answer_is_whole(self) -> None:
         """By the call they led to; a cut answer leaves nothing behind."""

@@ -20,6 +20,8 @@ def plain(id: str) -> str:
     """
     Return *id* in letters, digits, ``_`` and ``-`` only; `original` undoes it.
 
+    But for an id with a lone surrogate, which no upstream could be sent.
+
     Messages wants ids like that: https://docs.anthropic.com/en/api/messages.
     """
     if _PLAIN.fullmatch(id) and not id.startswith(_MARK):
@@ -34,8 +36,8 @@ def original(id: str) -> str:
         return id
     packed = id.removeprefix(_MARK)
     try:
-        text = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        found = text.decode("utf-8", "surrogatepass")
+        # Half an emoji can be sent to no upstream: such an id stays packed.
+        found = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
     except (ValueError, binascii.Error):
         return id
     return found if plain(found) == id else id

@@ -98,7 +98,8 @@ class Grammar:
 
     def __init__(self) -> None:
         self.reply = Reply()
-        self._pieces: list[list[str]] = []
+        # For each block the pieces of each of its sections; only thoughts have several.
+        self._pieces: list[list[list[str]]] = []
         self._started = False
         self._over = False
 
@@ -160,15 +161,16 @@ class Grammar:
             if block.kind == MEDIA and block.media is None:
                 raise GrammarError(f"{event}: it holds no media")
             block.closed = True
-            if pieces:
-                block.text = "".join(pieces)
+            _join(block, pieces)
         elif isinstance(event, TextDelta | ArgumentsDelta):
             text = event.text if isinstance(event, TextDelta) else event.json
             if not text:
                 raise GrammarError(f"{event} is empty")
-            pieces.append(text)
+            if not pieces:
+                pieces.append([])
+            pieces[0].append(text)
         elif isinstance(event, ReasoningDelta):
-            self._think(event, block, pieces)
+            self._think(event, pieces)
         elif isinstance(event, Sealed):
             if block.seal is not None:
                 raise GrammarError(f"{event}: it is sealed already")
@@ -180,15 +182,13 @@ class Grammar:
         elif isinstance(event, Cited):
             block.citations.append(event)
 
-    def _think(self, event: ReasoningDelta, block: Block, pieces: list[str]) -> None:
-        last = len(block.sections) - 1
+    def _think(self, event: ReasoningDelta, pieces: list[list[str]]) -> None:
+        last = len(pieces) - 1
         if not event.text or event.section not in (max(last, 0), last + 1):
             raise GrammarError(f"{event}: it is empty, or its section is out of turn")
-        pieces.append(event.text)
         if event.section > last:
-            block.sections.append(event.text)
-        else:
-            block.sections[-1] += event.text
+            pieces.append([])
+        pieces[-1].append(event.text)
 
 
 def fold(events: Iterable[Event]) -> Reply:
@@ -201,8 +201,8 @@ def fold(events: Iterable[Event]) -> Reply:
     for event in events:
         grammar.take(event)
     for block, pieces in zip(grammar.reply.blocks, grammar._pieces, strict=True):
-        if pieces and not block.closed:
-            block.text = "".join(pieces)
+        if not block.closed:
+            _join(block, pieces)
     return grammar.reply
 
 
@@ -246,3 +246,11 @@ def ended(reason: str, *, called: bool) -> str:
     if reason == "tool_use" and not called:
         return "end"
     return reason
+
+
+def _join(block: Block, pieces: list[list[str]]) -> None:
+    sections = ["".join(section) for section in pieces]
+    if block.kind == REASONING:
+        block.sections = sections
+    if sections:
+        block.text = "".join(sections)

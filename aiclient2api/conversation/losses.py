@@ -53,7 +53,7 @@ LOSSES = {
 FAMILIES = {
     "field": "A field that only its own dialect knows is not sent.",
     "part": "A part of a turn that only its own dialect knows is not sent.",
-    "tool": "A tool that only its own vendor runs is not offered.",
+    "tool": "A tool that only its own vendor runs, or the second of one name, is not offered.",
 }
 """Codes with a name behind a colon, such as ``field:service_tier``."""
 

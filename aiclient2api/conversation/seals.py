@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 
 import attrs
 
 _HEAD = b"aic2api/seal"
+_DIGEST = 6
+_BODY = len(_HEAD) + _DIGEST
 PARCEL = base64.b64encode(_HEAD).decode()
 """What every parcel begins with, in either alphabet of base64."""
 
@@ -49,23 +52,32 @@ def carried(seal: Seal, dialect: str) -> str:
         return seal.value
     id = seal.id.replace("\0", "")
     fields = (seal.issuer, id, "hidden" if seal.hidden else "", seal.value)
-    return base64.b64encode(_HEAD + b"\0".join(f.encode() for f in fields)).decode()
+    body = b"\0".join(field.encode() for field in fields)
+    return base64.b64encode(_HEAD + _digest(body) + body).decode()
 
 
 def taken(text: str, dialect: str) -> Seal:
     """
     Return the seal that a client of *dialect* carried as *text*.
 
-    What is no parcel of ours was issued in the client's own dialect.
+    What is no parcel of ours was issued in the client's own dialect. A parcel that was cut
+    or altered is nobody's.
     """
     if text.startswith(PARCEL):
         try:
             raw = base64.b64decode(text.translate(_STANDARD) + "==", validate=False)
-            issuer, id, hidden, value = raw.removeprefix(_HEAD).decode().split("\0", 3)
+            told, body = raw[len(_HEAD) : _BODY], raw[_BODY:]
+            if told != _digest(body):
+                return Seal(issuer="", value="")
+            issuer, id, hidden, value = body.decode().split("\0", 3)
         except (ValueError, binascii.Error):
             return Seal(issuer="", value="")
         return Seal(issuer=issuer, value=value, id=id, hidden=hidden == "hidden")
     return Seal(issuer=dialect, value=text)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:_DIGEST]
 
 
 _STANDARD = str.maketrans("-_", "+/")

@@ -9,13 +9,16 @@ only does not see its old thoughts. It must never know a dialect.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
+from aiclient2api.conversation.arguments import digest
 from aiclient2api.conversation.events import (
     CALL,
     REASONING,
+    ArgumentsDelta,
+    BlockClosed,
     BlockOpened,
     Event,
     ReasoningDelta,
@@ -40,10 +43,14 @@ class Thought:
 
     :ivar parts: The sealed thoughts between the call before it and this one.
     :ivar seal: The call's own seal.
+    :ivar name: What was called.
+    :ivar digest: Of the call's arguments; None if they were not told.
     """
 
     parts: tuple[Reasoning, ...] = attrs.field(default=(), repr=False)
     seal: Seal | None = attrs.field(default=None, repr=False)
+    name: str = ""
+    digest: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -51,13 +58,18 @@ class Thought:
         own = len(self.seal.value) if self.seal else 0
         return own + sum(len(p.text) + len(p.seal.value if p.seal else "") for p in self.parts)
 
+    def led_to(self, call: Call) -> bool:
+        """Say whether *call* is the very call, not only one of its id."""
+        return self.name == call.name and self.digest in (None, digest(call.arguments))
+
 
 class Recollection:
     """The seals of one answer, gathered while it passes; see `SealVault.keep`."""
 
     def __init__(self) -> None:
         self._texts: dict[int, list[str]] = {}
-        self._calls: dict[int, str] = {}
+        self._calls: dict[int, tuple[str, str]] = {}
+        self._arguments: dict[int, list[str]] = {}
         self._seals: dict[int, Seal] = {}
 
     def take(self, event: Event) -> None:
@@ -66,11 +78,21 @@ class Recollection:
             if event.kind == REASONING:
                 self._texts[event.index] = []
             elif event.kind == CALL:
-                self._calls[event.index] = event.id
+                self._calls[event.index] = (event.id, event.name)
         elif isinstance(event, ReasoningDelta):
             self._texts[event.index].append(event.text)
+        elif isinstance(event, ArgumentsDelta):
+            self._arguments.setdefault(event.index, []).append(event.json)
+        elif isinstance(event, BlockClosed):
+            if event.index in self._calls:
+                self._arguments.setdefault(event.index, [])
         elif isinstance(event, Sealed):
             self._seals[event.index] = event.seal
+
+    @property
+    def calls(self) -> Iterable[str]:
+        """The ids of all calls, whether there is anything to keep of them or not."""
+        return [id for id, _ in self._calls.values()]
 
     def thoughts(self) -> dict[str, Thought]:
         """Return what is worth keeping, by the call's id."""
@@ -80,7 +102,10 @@ class Recollection:
             seal = self._seals.get(index)
             if index in self._calls:
                 if before or seal is not None:
-                    found[self._calls[index]] = Thought(tuple(before), seal)
+                    id, name = self._calls[index]
+                    pieces = self._arguments.get(index)
+                    told = None if pieces is None else digest("".join(pieces))
+                    found[id] = Thought(tuple(before), seal, name, told)
                 before = []
             elif seal is not None:
                 before.append(Reasoning("".join(self._texts[index]), seal))
@@ -115,8 +140,10 @@ class SealVault:
     def keep(self, caller: str, recollection: Recollection) -> None:
         """Keep what an answer held, the oldest going first when there is too much."""
         until = self._seconds() + self._ttl
-        for call, thought in recollection.thoughts().items():
+        for call in recollection.calls:
+            # Ids may begin anew: what was kept of this one was another conversation's.
             self._forget((caller, call))
+        for call, thought in recollection.thoughts().items():
             self._kept[(caller, call)] = (until, thought)
             self._size += thought.size
         while self._kept and (len(self._kept) > self._most or self._size > self._most_bytes):
@@ -142,7 +169,7 @@ class SealVault:
         parts: list[Part] = []
         put_back = False
         for part in turn.parts:
-            thought = self._find(caller, part.id) if isinstance(part, Call) else None
+            thought = self._find(caller, part) if isinstance(part, Call) else None
             if thought is None or not isinstance(part, Call):
                 parts.append(part)
                 continue
@@ -158,14 +185,14 @@ class SealVault:
             parts = [p for p in parts if not (isinstance(p, Reasoning) and p.seal is None)]
         return Turn(turn.role, tuple(parts))
 
-    def _find(self, caller: str, call: str) -> Thought | None:
-        kept = self._kept.get((caller, call))
+    def _find(self, caller: str, call: Call) -> Thought | None:
+        kept = self._kept.get((caller, call.id))
         if kept is None:
             return None
         if kept[0] <= self._seconds():
-            self._forget((caller, call))
+            self._forget((caller, call.id))
             return None
-        return kept[1]
+        return kept[1] if kept[1].led_to(call) else None
 
     def _forget(self, key: tuple[str, str]) -> None:
         kept = self._kept.pop(key, None)

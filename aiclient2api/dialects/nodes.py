@@ -60,6 +60,10 @@ class Node:
         """Yield the keys, as they are spelt, of what is not null."""
         return (key for key, value in self.members.items() if value is not None)
 
+    def told(self) -> Iterator[str]:
+        """Yield the keys, in camelCase, of what is not null."""
+        return map(camel, self.keys())
+
     def wrong(self, key: str, wanted: str) -> InvalidRequest:
         """Return the error that says that *wanted* should stand under *key*."""
         return wrong(self.path(key), kind_of(self.get(key)), wanted)

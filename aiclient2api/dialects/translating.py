@@ -11,11 +11,15 @@ end may reach a client before it is certain that nothing can go wrong any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from aiclient2api.conversation.events import (
+    ArgumentsDelta,
+    BlockClosed,
     BlockOpened,
     Event,
     Failed,
@@ -35,7 +39,11 @@ from aiclient2api.values import Usage
 Remember = Callable[[Recollection, bytes | None], None]
 
 _HANDSHAKE = (Started, UsageReported)
-_REMEMBERED = (BlockOpened, ReasoningDelta, Sealed)
+_EACH = 64
+"""Bytes that a piece takes beside its text, as long as it is held."""
+_ENVELOPE = 1024
+"""Bytes of a record that say nothing by themselves: its ids, names and braces."""
+_REMEMBERED = (BlockOpened, ReasoningDelta, ArgumentsDelta, BlockClosed, Sealed)
 
 
 class _Translator:
@@ -43,6 +51,7 @@ class _Translator:
     What a `Watcher` takes for the dialect's reader: it decodes, and encodes at once.
 
     :ivar out: The client's bytes so far, until they are taken.
+    :ivar held: Bytes of the answer that may still be held, by whomever.
     """
 
     closed_early = False
@@ -61,6 +70,7 @@ class _Translator:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self.out: list[bytes] = []
+        self.held = 0
         self.finished: Finished | None = None
         self.ending = False
         self.recollection = Recollection()
@@ -84,6 +94,7 @@ class _Translator:
             if not self.ending:
                 self.failure = _garbled()
             return False
+        self.held += _weight(events, len(data)) if self._streaming else len(data)
         for each in events:
             self._take(each)
         return True
@@ -166,6 +177,8 @@ class Translation:
     :ivar framing: How the client's answer is framed, whatever the upstream's is.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         *,
@@ -197,7 +210,6 @@ class Translation:
             arrays=decoder.arrays,
         )
         self._whole = False
-        self._room = limit
         self._limit = limit
 
     @property
@@ -234,13 +246,12 @@ class Translation:
         """
         Take the upstream's next bytes; return the client's.
 
-        :raise UpstreamError: if the answer grows over the limit: parts of it are held, to
-            be told again at its end.
+        :raise UpstreamError: if what is held of the answer grows over the limit: parts of
+            it are told again at its end. What merely passes is as long as it likes.
         """
-        self._room -= len(data)
-        if self._room < 0:
-            raise _too_long(self._limit)
         self._watcher.feed(data)
+        if self._translator.held > self._limit:
+            raise _too_long(self._limit)
         return self._taken()
 
     def end(self) -> bytes:
@@ -253,7 +264,7 @@ class Translation:
         if translator.failure is None and watcher.complete:
             self._whole = True
             translator.close()
-            self._remember(translator.recollection, translator.final)
+            self._keep()
         return self._taken()
 
     def error_frame(self, error: GatewayError) -> bytes | None:
@@ -262,12 +273,41 @@ class Translation:
             return None
         return self._translator.error_frame(error)
 
+    def _keep(self) -> None:
+        """Remember the answer; whatever fails here, the answer itself is whole."""
+        try:
+            self._remember(self._translator.recollection, self._translator.final)
+        except Exception as caught:
+            # Its own words may hold a piece of the answer: only its kind and place are told.
+            told = RuntimeError(type(caught).__name__)
+            self._log.failure(
+                "Remembering an answer failed", Failure(told, RuntimeError, caught.__traceback__)
+            )
+
     def _taken(self) -> bytes:
         translator = self._translator
         pieces, translator.out = translator.out, []
         if translator.failure is not None and self.framing == "sse":
             pieces.append(translator.error_frame(translator.failure))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _weight(events: Sequence[Event], size: int) -> int:
+    """
+    Return how much may be held for later of a record of *size* bytes that told *events*.
+
+    Of a mere piece that is its text. A record that told of anything else, or of less than
+    it may hold, counts as a whole.
+    """
+    told = 0
+    for event in events:
+        if type(event) is TextDelta or type(event) is ReasoningDelta:
+            told += _EACH + len(event.text)
+        elif type(event) is ArgumentsDelta:
+            told += _EACH + len(event.json)
+        else:
+            return size
+    return told if told + _ENVELOPE > size else size
 
 
 def _too_long(limit: int) -> UpstreamError:

@@ -278,7 +278,7 @@ def write(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (UnicodeEncodeError, OverflowError):
-        return masked(json.dumps(value).encode())
+        return msgspec.json.encode(_encodable(value))
 
 
 def in_string(text: bytes | bytearray, at: int) -> int:
@@ -293,6 +293,19 @@ def in_string(text: bytes | bytearray, at: int) -> int:
         if end == at or end == len(text) or text[end] == _QUOTE:
             return end
         at = end
+
+
+def _encodable(value: Any) -> Any:
+    """Return *value* with what msgspec refuses made what it takes; see `write`."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    if isinstance(value, int) and value.bit_length() > 63:
+        return msgspec.Raw(json.dumps(value).encode())
+    return value
 
 
 def _exact_float(digits: str) -> float | msgspec.Raw:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.errors import Fault, InvalidRequest, UpstreamError
 from aiclient2api.interfaces import IProvider, IUpstreamResponse
 from aiclient2api.values import Clock, Headers, UpstreamRequest
 
@@ -51,6 +51,7 @@ _NEVER_SENT = frozenset(
     (b"authorization", b"proxy-authorization", b"x-api-key", b"x-goog-api-key", b"cookie")
 )
 
+_STEPS = frozenset((".", ".."))
 _VERSION = re.compile(r"v\d\w*")
 
 
@@ -80,7 +81,17 @@ def versioned(base: str) -> bool:
 
 
 def path_segment(text: str) -> str:
-    """Return *text* percent-quoted for a URL's path; slashes stay."""
+    """
+    Return *text*, a name that a client gave, percent-quoted for a URL's path; slashes stay.
+
+    :raise InvalidRequest: if a URL would take parts of it for steps to another place.
+    """
+    if not _STEPS.isdisjoint(text.split("/")):
+        raise InvalidRequest(
+            "A model's name has no parts '.' or '..' between its slashes; send its real name.",
+            code="invalid_value",
+            param="model",
+        )
     return quote(text, safe="/")
 
 

@@ -122,7 +122,11 @@ class Api:
         if answer is not None:
             send_json(request, 200, answer)
             return
-        choice = self._choose(request, setup, dialect, "", headers)
+        try:
+            choice = self._choose(request, setup, dialect, "", headers)
+        except UnknownModel:
+            # No model is named, so nothing may decide who would be asked.
+            raise IRemembering(dialect).unknown(id=id) from None
         if setup.seat(choice.provider).provider.dialect.name != dialect.name:
             raise IRemembering(dialect).unknown(id=id)
         wire = dialect.parse(body=b"", route=route)
@@ -165,8 +169,7 @@ class Api:
             keep=partial(remembering.keep, wire),
         )
         if converted.request.losses:
-            lost = ", ".join(converted.request.losses)
-            request.setHeader(b"x-aiclient2api-lossy", _header(lost, 1024))
+            request.setHeader(b"x-aiclient2api-lossy", _lossy(converted.request.losses))
         await self._run(request, setup, caller, wire, choice, converted)
 
     async def _run(
@@ -328,4 +331,17 @@ def _header(text: str, most: int = 256) -> bytes:
     return text.encode("ascii", "replace").translate(_PRINTABLE)[:most]
 
 
+def _lossy(codes: Sequence[str]) -> bytes:
+    """Return all of *codes*, or as many as a header may hold and ``more``."""
+    whole = ", ".join(codes)
+    if len(whole) <= _LOSSY:
+        return _header(whole, _LOSSY)
+    # A code is much shorter than that, so there is always one that fits.
+    fitting = whole[: _LOSSY - len(_MORE)].rpartition(", ")[0]
+    return _header(fitting + _MORE, _LOSSY)
+
+
+_LOSSY = 1024
+"""Bytes that the codes of one answer may take."""
+_MORE = ", more"
 _PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from http import HTTPStatus
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -54,7 +55,7 @@ class ClientReply:
         """See `IClientReply`."""
         request = self._request
         self.begun = True
-        request.setResponseCode(status)
+        request.setResponseCode(status, phrase(status))
         streaming = True
         for name, value in headers:
             request.responseHeaders.setRawHeaders(name, [value])
@@ -106,9 +107,17 @@ class ClientReply:
         self.settled.callback(None)
 
 
+def phrase(status: int) -> bytes:
+    """Return the words that go with *status*; those of RFC 6585 and later too."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b"Overloaded" if status == 529 else b"Unknown"
+
+
 def send_json(request: Request, status: int, body: bytes) -> None:
     """Answer *request* whole with a JSON body."""
-    request.setResponseCode(status)
+    request.setResponseCode(status, phrase(status))
     request.setHeader(b"content-type", b"application/json; charset=utf-8")
     request.setHeader(b"content-length", b"%d" % len(body))
     request.write(body)
@@ -169,7 +178,7 @@ def fail(request: GatewayRequest, failure: Failure, dialect: IDialect) -> None:
 def prepare_error(request: GatewayRequest, error: GatewayError, dialect: IDialect) -> bytes:
     """Set the head of *request*'s answer to *error*, and return its body."""
     status, headers, body = error_reply(error, dialect)
-    request.setResponseCode(status)
+    request.setResponseCode(status, phrase(status))
     request.setHeader(b"content-type", b"application/json")
     for name, value in headers:
         request.responseHeaders.setRawHeaders(name, [value])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from aiclient2api.conversation.arguments import is_object, settled
+from aiclient2api.conversation.arguments import digest, is_object, settled
 from aiclient2api.framing.json_text import exact
 from tests.tape import ARGUMENTS, arguments, cases, drawn
 
@@ -61,6 +61,10 @@ class SettledTests(SynchronousTestCase):
             "{1: 2}",
             "{'a': 1j}",
             "{'a'}",
+            '{{"a": 1}}',
+            "{[]: 1}",
+            "{'a': {{}}}",
+            "{" + "'a': 1, " * 1100 + "}",
             "{'a': " + "[" * 500 + "]" * 500 + "}",
             "[" * 100_000,
             "a\0b",
@@ -70,6 +74,18 @@ class SettledTests(SynchronousTestCase):
     def test_a_lone_surrogate_is_no_reason_to_fail(self) -> None:
         """A text cut in the middle of an emoji can still be sent."""
         self.assertEqual({"raw_arguments": "a?"}, json.loads(settled("a\ud83d")))
+
+    def test_half_an_emoji_is_replaced_where_it_stands(self) -> None:
+        """It is no reason to take an object for none: digits and order stay."""
+        for text, made in (
+            (r'{"b":"\ud83d","a":1.10}', r'{"b":"\ufffd","a":1.10}'),
+            (r'{"b":"\ud83d\ude00 \\ud83d"}', r'{"b":"\ud83d\ude00 \\ud83d"}'),
+            ('{"b":"\ud83d","a":1.10}', '{"b":"?","a":1.10}'),
+            (r'["\ude00", 1.10]', r'{"value":["\ufffd", 1.10]}'),
+            (r"{'b': '\ud83d'}", '{"b":"\ufffd"}'),
+            (r"echo \ud83d", r'{"raw_arguments":"echo \\ud83d"}'),
+        ):
+            self.assertEqual(made, settled(text))
 
     @cases(150)
     @given(st.text())
@@ -91,3 +107,24 @@ class SettledTests(SynchronousTestCase):
     def test_any_object_stays_as_it_was_told(self, text: str) -> None:
         """No object is ever written anew."""
         self.assertEqual(text, settled(text))
+
+
+class DigestTests(SynchronousTestCase):
+    """Whether two arguments mean the same."""
+
+    def test_how_they_are_written_does_not_count(self) -> None:
+        """Order, spacing, escapes, and the form of numbers."""
+        same = ('{"a":1.0,"b":"\xe9"}', '{ "b": "\\u00e9", "a": 1 }', "{'a': 1, 'b': '\xe9'}")
+        self.assertEqual(1, len({digest(text) for text in same}))
+        self.assertEqual(digest(""), digest("{}"))
+
+    def test_what_they_say_counts(self) -> None:
+        """Each of these is another call."""
+        others = ("", '{"a":1}', '{"a":"1"}', '{"a":2}', '{"b":1}', "[1]", "[2]", "ls", "ls -l")
+        self.assertEqual(len(others), len({digest(text) for text in others}))
+
+    @cases(100)
+    @given(st.text() | st.text(st.characters(), max_size=9).map(lambda text: f'{{"a":"{text}"}}'))
+    def test_any_text_has_one(self, text: str) -> None:
+        """Nothing raises, and what is settled means the same."""
+        self.assertEqual(digest(text), digest(settled(text)))

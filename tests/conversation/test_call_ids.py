@@ -39,6 +39,11 @@ class PlainTests(SynchronousTestCase):
             # "a" is plain, so nobody packs it: "callx_YQ" was an id of its own.
             self.assertEqual(id, original(id))
 
+    def test_half_an_emoji_stays_packed(self) -> None:
+        """No upstream could be sent such an id; whoever made it up keeps what it sent."""
+        for id in ("\ud83d", "a\ude00b"):
+            self.assertEqual(plain(id), original(plain(id)))
+
     @cases(250)
     @given(_ANY)
     def test_any_id_finds_its_way_back(self, id: str) -> None:

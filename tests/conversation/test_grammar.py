@@ -128,6 +128,19 @@ class LegalTests(SynchronousTestCase):
         self.assertEqual("abc", reply.blocks[0].text)
         self.assertEqual(_SEAL, reply.blocks[0].seal)
 
+    def test_a_thought_that_breaks_off_is_told_as_far_as_it_went(self) -> None:
+        """Its sections as well as its text."""
+        block = self._fold(
+            BlockOpened(0, REASONING), ReasoningDelta(0, "a"), ReasoningDelta(0, "b", 1)
+        ).blocks[0]
+        self.assertEqual((["a", "b"], "ab", False), (block.sections, block.text, block.closed))
+
+    def test_a_long_thought_is_not_copied_with_every_piece(self) -> None:
+        """It is joined once, at its end."""
+        pieces = [ReasoningDelta(0, "abcd" * 25) for _ in range(100_000)]
+        reply = self._fold(BlockOpened(0, REASONING), *pieces, BlockClosed(0), Finished("end"))
+        self.assertEqual(["abcd" * 2_500_000], reply.blocks[0].sections)
+
     def test_media_and_citations(self) -> None:
         """A picture is whole at once; a text may name its sources."""
         media, cited = MediaDelta(0, "image/png", "AA=="), Cited(1, url="https://x")

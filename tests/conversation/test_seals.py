@@ -65,6 +65,15 @@ class CarriedTests(SynchronousTestCase):
         for torn in (PARCEL, PARCEL + "!!", PARCEL + "AAAA", PARCEL + "/w==", PARCEL + "\xe9"):
             self.assertEqual(Seal(issuer="", value=""), taken(torn, "gemini"))
 
+    def test_a_parcel_that_was_cut_or_altered_is_nobodys(self) -> None:
+        """Half a signature is none: its issuer would refuse the whole conversation."""
+        parcel = carried(Seal("anthropic-messages", "EqRA" * 40, id="rs_1"), "openai-responses")
+        for cut in range(len(PARCEL), len(parcel.rstrip("="))):
+            self.assertEqual(Seal(issuer="", value=""), taken(parcel[:cut], "gemini"), cut)
+        for more in (parcel.rstrip("=") + "AAAA", parcel.replace("RXFSQ", "RXFSR", 1)):
+            self.assertNotEqual(parcel, more)
+            self.assertEqual(Seal(issuer="", value=""), taken(more, "gemini"))
+
     def test_what_is_no_parcel_is_the_dialects_own(self) -> None:
         """Even if it is no seal at all."""
         for text in ("", "x", PARCEL[:-1], " " + PARCEL):

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.conversation.request import Call, Conversation, Result, Tool, ToolChoice, Turn
-from aiclient2api.conversation.tool_names import GEMINI, PLAIN64, Rule, fitted, originals, renamed
+from aiclient2api.conversation.tool_names import (
+    DUPLICATE,
+    GEMINI,
+    PLAIN64,
+    Rule,
+    fitted,
+    known,
+    originals,
+    renamed,
+)
 from tests.tape import cases
 
 _ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -114,6 +123,38 @@ class RenamedTests(SynchronousTestCase):
             {"a_b": "a.b", "old_tool": "old tool"}, dict(originals(self.asked, PLAIN64))
         )
         self.assertEqual({"old_tool": "old tool"}, dict(originals(self.asked, GEMINI)))
+
+    def test_two_tools_that_come_to_one_name_stay_two(self) -> None:
+        """Each is offered, and the way back leads to the very one."""
+        flat, grouped = Tool("function", "a__b"), Tool("function", "b", namespace="a")
+        third = Tool("function", "a__b_2")
+        asked = attrs.evolve(self.asked, tools=(flat, grouped, third), turns=(), tool_choice=None)
+        table = known(asked.tools)
+        self.assertEqual({"a__b": flat, "a__b_3": grouped, "a__b_2": third}, table)
+        found = renamed(asked, PLAIN64)
+        self.assertEqual(["a__b", "a__b_3", "a__b_2"], [tool.name for tool in found.tools])
+        self.assertEqual((), found.dropped)
+        back = originals(asked, PLAIN64)
+        self.assertEqual(
+            [flat, grouped, third], [table[back.get(t.name, t.name)] for t in found.tools]
+        )
+
+    def test_the_way_back_leads_to_a_bent_tool_of_a_namespace(self) -> None:
+        """Numbers of both kinds do not get into each other's way."""
+        tools = (Tool("function", "a.c__b"), Tool("function", "b", namespace="a.c"))
+        asked = attrs.evolve(self.asked, tools=tools, turns=(), tool_choice=None)
+        names, back = [t.name for t in renamed(asked, PLAIN64).tools], originals(asked, PLAIN64)
+        self.assertEqual(2, len(set(names)))
+        self.assertEqual(list(tools), [known(tools)[back.get(name, name)] for name in names])
+
+    def test_the_second_tool_of_one_name_is_told(self) -> None:
+        """It is not offered: nobody could say which of the two was called."""
+        self.assertEqual((DUPLICATE,), renamed(self.asked, PLAIN64).dropped)
+
+    def test_thousands_of_tools_that_are_bent_alike_take_no_time(self) -> None:
+        """None tries the numbers again that others have."""
+        names = [chr(0x4E00 + at) for at in range(20_000)]
+        self.assertEqual(20_000, len(set(fitted(names, PLAIN64).values())))
 
     def test_what_fits_is_not_touched(self) -> None:
         """The common case."""

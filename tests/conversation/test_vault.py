@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.conversation.arguments import digest
 from aiclient2api.conversation.events import (
     CALL,
     REASONING,
@@ -52,9 +53,16 @@ def _thought(index: int, text: str, seal: Seal | None) -> list[Event]:
     ]
 
 
-def _call(index: int, id: str, seal: Seal | None = None) -> list[Event]:
+def _call(
+    index: int, id: str, seal: Seal | None = None, name: str = "f", told: str = ""
+) -> list[Event]:
     sealed: list[Event] = [Sealed(index, seal)] if seal else []
-    return [BlockOpened(index, CALL, id, "f"), *sealed, BlockClosed(index)]
+    pieces = [ArgumentsDelta(index, piece) for piece in told]
+    return [BlockOpened(index, CALL, id, name), *pieces, *sealed, BlockClosed(index)]
+
+
+def _led(*parts: Reasoning, seal: Seal | None = None) -> Thought:
+    return Thought(parts, seal, "f", digest("{}"))
 
 
 def _asked(*parts: Part, role: str = "assistant") -> Conversation:
@@ -74,8 +82,8 @@ class RecollectionTests(SynchronousTestCase):
         )
         self.assertEqual(
             {
-                "a": Thought((Reasoning("one", _CLAUDE),)),
-                "b": Thought((Reasoning("two", _CLAUDE),)),
+                "a": _led(Reasoning("one", _CLAUDE)),
+                "b": _led(Reasoning("two", _CLAUDE)),
             },
             found.thoughts(),
         )
@@ -83,7 +91,7 @@ class RecollectionTests(SynchronousTestCase):
     def test_a_calls_own_seal_is_kept_with_it(self) -> None:
         """Gemini seals calls; its thoughts have no seal of their own."""
         found = _recollection(*_thought(0, "shown", None), *_call(1, "a", _GOOGLE), *_call(2, "b"))
-        self.assertEqual({"a": Thought((), _GOOGLE)}, found.thoughts())
+        self.assertEqual({"a": _led(seal=_GOOGLE)}, found.thoughts())
 
     def test_what_leads_to_no_call_is_not_kept(self) -> None:
         """Texts are not asked back for."""
@@ -107,13 +115,13 @@ class RecollectionTests(SynchronousTestCase):
             Sealed(0, _CLAUDE),
             BlockClosed(0),
         )
-        self.assertEqual({"a": Thought((Reasoning("late", _CLAUDE),))}, found.thoughts())
+        self.assertEqual({"a": _led(Reasoning("late", _CLAUDE))}, found.thoughts())
 
     def test_a_thought_that_was_never_shown_is_kept(self) -> None:
         """Its seal is all there is of it."""
         hidden = attrs.evolve(_CLAUDE, hidden=True)
         found = _recollection(BlockOpened(0, REASONING), Sealed(0, hidden), *_call(1, "a"))
-        self.assertEqual({"a": Thought((Reasoning("", hidden),))}, found.thoughts())
+        self.assertEqual({"a": _led(Reasoning("", hidden))}, found.thoughts())
 
 
 class SealVaultTests(SynchronousTestCase):
@@ -210,6 +218,37 @@ class SealVaultTests(SynchronousTestCase):
             vault.keep("me", _recollection(*_call(0, "a", _GOOGLE)))
         self.assertEqual(1, len(vault))
 
+    def test_a_call_of_another_conversation_gets_nothing(self) -> None:
+        """Some models count their calls anew each time: an id alone says little."""
+        vault = self._vault()
+        told = '{"path": "a", "n": 1.0}'
+        vault.keep("me", _recollection(*_thought(0, "A", _CLAUDE), *_call(1, "f:0", told=told)))
+        for other in (Call("f:0", "f"), Call("f:0", "f", '{"path":"b"}'), Call("f:0", "g", told)):
+            asked = _asked(other)
+            self.assertEqual(asked, vault.restored("me", asked, "anthropic-messages"))
+        # The client decoded the arguments and wrote them in its own way.
+        own = Call("f:0", "f", '{"n":1,"path":"\\u0061"}')
+        restored = vault.restored("me", _asked(own), "anthropic-messages")
+        self.assertEqual((Reasoning("A", _CLAUDE), own), restored.turns[0].parts)
+
+    def test_a_call_whose_arguments_were_not_told_is_known_by_its_name(self) -> None:
+        """That is better than to forget what the model thought."""
+        vault = self._vault()
+        vault.keep("me", _recollection(BlockOpened(0, CALL, "f:0", "f"), Sealed(0, _GOOGLE)))
+        restored = vault.restored("me", _asked(Call("f:0", "f", '{"a":1}')), "gemini")
+        self.assertEqual((Call("f:0", "f", '{"a":1}', _GOOGLE),), restored.turns[0].parts)
+        asked = _asked(Call("f:0", "g"))
+        self.assertEqual(asked, vault.restored("me", asked, "gemini"))
+
+    def test_a_new_call_of_the_id_replaces_the_old_one(self) -> None:
+        """Also one that no thought led to."""
+        vault = self._vault()
+        vault.keep("me", _recollection(*_call(0, "f:0", _GOOGLE)))
+        vault.keep("me", _recollection(*_call(0, "f:0")))
+        asked = _asked(Call("f:0", "f"))
+        self.assertEqual(asked, vault.restored("me", asked, "gemini"))
+        self.assertEqual(0, len(vault))
+
     @cases(75)
     @given(
         st.lists(st.tuples(st.sampled_from(["me", "you"]), answers()), max_size=6),
@@ -226,14 +265,14 @@ class SealVaultTests(SynchronousTestCase):
             vault.keep(caller, recollection)
             self.assertLessEqual(len(vault), most)
             calls = recollection.thoughts()
-            parts = [p for id in calls for p in _put_back(vault, caller, id)]
+            parts = [p for id in calls for p in _put_back(vault, caller, id, calls[id].name)]
             size = sum(len(p.text) + len(p.seal.value) for p in parts if p.seal is not None)
             self.assertLessEqual(size, most_bytes)
 
 
-def _put_back(vault: SealVault, caller: str, id: str) -> list[Reasoning]:
+def _put_back(vault: SealVault, caller: str, id: str, name: str) -> list[Reasoning]:
     found: list[Reasoning] = []
     for issuer in ("openai-chat", "openai-responses", "anthropic-messages", "gemini"):
-        restored = vault.restored(caller, _asked(Call(id, "f")), issuer)
+        restored = vault.restored(caller, _asked(Call(id, name)), issuer)
         found += [part for part in restored.turns[0].parts if isinstance(part, Reasoning)]
     return found

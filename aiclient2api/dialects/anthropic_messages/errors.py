@@ -7,6 +7,7 @@ It must never know who made the error.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
 from aiclient2api.framing.json_text import write
@@ -24,7 +25,8 @@ _TYPES = {
     529: "overloaded_error",
 }
 
-
+NO_THREADS = "thread_unsupported_request"
+"""What makes Anthropic's tool runner send the whole conversation, as it does elsewhere."""
 _NUMBER = re.compile(r"\d{3,}")
 _TOO_LONG = "prompt is too long"
 """What Claude Code looks for before it makes the conversation shorter by itself."""
@@ -36,7 +38,9 @@ def render_error(error: GatewayError) -> tuple[int, bytes]:
     if isinstance(error, UpstreamError) and error.fault is Fault.CONTEXT:
         status, message = 400, _too_long(message)
     default = "api_error" if status >= 500 else "invalid_request_error"
-    told = {"type": _TYPES.get(status, default), "message": message}
+    told: dict[str, Any] = {"type": _TYPES.get(status, default), "message": message}
+    if error.code == NO_THREADS:
+        told["details"] = {"error_code": NO_THREADS, "unsupported": [error.param]}
     return status, write({"type": "error", "error": told})
 
 

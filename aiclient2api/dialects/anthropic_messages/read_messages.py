@@ -37,6 +37,18 @@ from aiclient2api.framing.json_text import write
 ATTRIBUTION = "x-anthropic-billing-header:"
 """Begins a line of Claude Code's that differs in every request: no cache would survive it."""
 
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "citations", "cache_control"),
+    "image": ("source", "cache_control"),
+    "document": ("source", "title", "context", "citations", "cache_control"),
+    "search_result": ("source", "title", "content", "citations", "cache_control"),
+    "thinking": ("thinking", "signature"),
+    "redacted_thinking": ("data",),
+    "tool_use": ("id", "name", "input", "caller", "cache_control"),
+    "tool_result": ("tool_use_id", "content", "is_error", "cache_control"),
+}
+"""What is read of a block, beside its type."""
+
 _ROLES = ("user", "assistant", "system")
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,(.*)", re.DOTALL)
 
@@ -79,6 +91,7 @@ class MessagesIn:
                 code="invalid_value",
                 param=message.path("role"),
             )
+        self.unread(message, "messages", ("role", "content"))
         if message.get("content") is None:
             raise message.wrong("content", "a string or an array of blocks")
         if role == "system":
@@ -99,7 +112,15 @@ class MessagesIn:
             if reader is None:
                 self._drop("part", kind)
             else:
+                self.unread(block, kind, ("type", *_FIELDS[kind]))
                 yield from reader(block)
+
+    def unread(self, node: Node, name: str, known: tuple[str, ...]) -> None:
+        """Name the fields of *node* that are not *known*; *name* says what it is."""
+        for key, value in node.members.items():
+            if value is not None and key not in known:
+                lost = key if key == "cache_control" else code("field", f"{name}.{key}")
+                self.dropped.append(lost)
 
     def _texts(self, node: Node, key: str) -> Iterator[Text]:
         for part in self._parts(node, key):
@@ -123,6 +144,8 @@ class MessagesIn:
 
     def _text(self, block: Node) -> Iterator[Part]:
         text = block.text("text")
+        if block.get("citations"):
+            self.dropped.append("citations")
         if text:
             yield Text(text, cache_of(block))
 
@@ -132,9 +155,7 @@ class MessagesIn:
             yield Image(media, cache=cache_of(block))
 
     def _document(self, block: Node) -> Iterator[Part]:
-        citations = block.get("citations")
-        if isinstance(citations, dict) and citations.get("enabled") is True:
-            self.dropped.append("citations")
+        self._cited(block)
         context = block.text("context")
         if context:
             yield Text(context)
@@ -149,6 +170,11 @@ class MessagesIn:
         media = self._media(block)
         if media is not None:
             yield File(media, name, cache)
+
+    def _cited(self, block: Node) -> None:
+        citations = block.get("citations")
+        if isinstance(citations, dict) and citations.get("enabled") is True:
+            self.dropped.append("citations")
 
     def _media(self, block: Node) -> Media | None:
         source = block.object("source")
@@ -169,6 +195,7 @@ class MessagesIn:
         return None
 
     def _search_result(self, block: Node) -> Iterator[Part]:
+        self._cited(block)
         found = self._parts(block, "content")
         texts = [part.text for part in found if isinstance(part, Text)]
         told = "\n".join(filter(None, (block.text("title"), block.text("source"), *texts)))
@@ -191,6 +218,9 @@ class MessagesIn:
             yield Reasoning("", seal)
 
     def _tool_use(self, block: Node) -> Iterator[Part]:
+        caller = block.object("caller")
+        if caller is not None and caller.get("type") != "direct":
+            self._drop("field", "tool_use.caller")
         given = block.get("input")
         if given is None:
             arguments = "{}"

@@ -2,7 +2,8 @@
 Anthropic Messages: an upstream's answer, read into events.
 
 Upstreams that only speak like Anthropic leave out what they like: a start, a stop, an
-index. What belongs to no open block is passed over. It must never know who asked.
+index. What says something and belongs to no open block is garbled: a part of an answer
+must not pass for the whole. It must never know who asked.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from aiclient2api.dialects.anthropic_messages.tokens import Tally
 from aiclient2api.dialects.anthropic_messages.watch import upstream_failure
 from aiclient2api.dialects.watching import count, decode, present, says
 from aiclient2api.dialects.wire_request import entry, listed
+from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.framing.json_text import write
 from aiclient2api.interfaces import IEventDecoder
 from aiclient2api.values import Usage
 
@@ -81,7 +84,7 @@ class _Block(msgspec.Struct):
 
 class _Record(msgspec.Struct):
     type: Any = None
-    index: int | None = None
+    index: Any = None
     message: Any = None
     content_block: _Block | None = None
     delta: _Delta | None = None
@@ -138,14 +141,15 @@ class MessagesDecoder:
     def __init__(self, *, action: str) -> None:
         self._action = action
         self._tally = Tally()
-        self._open: dict[int | None, _Open] = {}
+        # None for a block that other dialects have no word for.
+        self._open: dict[int | None, _Open | None] = {}
         self._blocks = 0
         self._called = False
         self._started = False
         self._over = False
         self._reason: str | None = None
         self._stop_sequence: str | None = None
-        self._kinds: Mapping[str, Callable[[_Record], Sequence[Event]]] = {
+        self._kinds: Mapping[str, Callable[[_Record], Sequence[Event] | None]] = {
             "message_start": self._message_start,
             "content_block_start": self._block_start,
             "content_block_stop": self._block_stop,
@@ -162,7 +166,7 @@ class MessagesDecoder:
             return self._odd(event, data)
         kind = told.type if isinstance(told.type, str) else event.decode("utf-8", "replace")
         if kind == "content_block_delta":
-            return self._block_delta(told.index, told.delta)
+            return self._block_delta(told)
         if kind == "error" or event == b"error" or (not kind and says(told.error)):
             return self._failed(told.error, told.message, stream=True)
         read = self._kinds.get(kind)
@@ -184,13 +188,18 @@ class MessagesDecoder:
         if blocks is None:
             return None
         events: list[Event] = [self._start(answer.id, answer.model)]
-        for raw in blocks:
+        for raw in filter(present, blocks):
             block = decode(_BLOCK, bytes(raw))
-            if block is not None:
-                events += self._opened(None, block)
-                events += self._closed(None)
+            if block is None:
+                return None
+            events += self._opened(None, block)
+            if self._over:
+                return events
+            events += self._closed(None)
         events += self._counted(answer.usage)
-        self._stopped(answer.stop_reason, answer.stop_sequence)
+        failed = self._stopped(answer.stop_reason, answer.stop_sequence)
+        if failed:
+            return [*events, *failed]
         if self._reason is None:
             # A reason is never invented: nobody knows whether this is all of it.
             return None
@@ -213,9 +222,13 @@ class MessagesDecoder:
         if event == b"error":
             return self._failed(msgspec.Raw(), None, stream=True)
         text = data.strip()
-        if text in (b"", b"null", b"[DONE]") or decode(_ANY, text) is not None:
+        if text in (b"", b"null", b"[DONE]"):
             return ()
-        return None
+        told = decode(_ANY, text)
+        kind = entry(told, "type") or event.decode("utf-8", "replace")
+        if told is None or (isinstance(kind, str) and kind.startswith("content_block_")):
+            return None
+        return ()
 
     def _failed(self, raw: msgspec.Raw, message: object, *, stream: bool) -> Sequence[Event]:
         self._over = True
@@ -239,16 +252,27 @@ class MessagesDecoder:
             events.append(self._start(entry(told.message, "id"), entry(told.message, "model")))
         return [*events, *self._counted(entry(told.message, "usage")), *self._counted(told.usage)]
 
-    def _block_start(self, told: _Record) -> Sequence[Event]:
+    def _block_start(self, told: _Record) -> Sequence[Event] | None:
+        try:
+            number = _number(told.index)
+        except ValueError:
+            return None
         if told.content_block is None:
             return ()
         # One that was never stopped: its number is used again.
-        return [*self._closed(told.index), *self._opened(told.index, told.content_block)]
+        return [*self._closed(number), *self._opened(number, told.content_block)]
 
-    def _block_delta(self, number: int | None, delta: _Delta | None) -> Sequence[Event]:
-        block = self._open.get(number)
-        if block is None or delta is None:
+    def _block_delta(self, told: _Record) -> Sequence[Event] | None:
+        try:
+            number = self._placed(told.index)
+        except ValueError:
+            return None
+        delta = told.delta
+        if delta is None:
             return ()
+        block = self._open.get(number)
+        if block is None:
+            return () if number in self._open or not _is_told(delta) else None
         kind = delta.type
         if kind == "text_delta":
             text = delta.text
@@ -268,25 +292,54 @@ class MessagesDecoder:
                 block.signature = _string(delta.signature) or block.signature
         elif kind == "citations_delta" and block.kind is TEXT:
             return _cited(block.index, delta.citation)
-        return ()
+        # What stands in a block of another kind is as lost as what stands in none.
+        return None if _is_told(delta) else ()
 
-    def _block_stop(self, told: _Record) -> Sequence[Event]:
-        return self._closed(told.index)
+    def _block_stop(self, told: _Record) -> Sequence[Event] | None:
+        try:
+            return self._closed(self._placed(told.index))
+        except ValueError:
+            return None
+
+    def _placed(self, index: Any) -> int | None:
+        """
+        Return the number of the block that a record belongs to: without one, the one open.
+
+        :raise ValueError: if it is no number.
+        """
+        number = _number(index)
+        if number is None and number not in self._open:
+            return next(reversed(self._open), None)
+        return number
 
     def _message_delta(self, told: _Record) -> Sequence[Event]:
-        if told.delta is not None:
-            self._stopped(told.delta.stop_reason, told.delta.stop_sequence)
         events = self._counted(told.usage)
-        return [*self._begun(), *events] if events else ()
+        events = [*self._begun(), *events] if events else []
+        if told.delta is not None:
+            events += self._stopped(told.delta.stop_reason, told.delta.stop_sequence)
+        return events
 
     def _message_stop(self, told: _Record) -> Sequence[Event]:
         return self._message_delta(told)
 
-    def _stopped(self, reason: Any, sequence: Any) -> None:
-        if reason:
-            known = _REASONS.get(reason, "end") if isinstance(reason, str) else "end"
-            self._reason = known
-            self._stop_sequence = _string(sequence) or None
+    def _stopped(self, reason: Any, sequence: Any) -> Sequence[Event]:
+        """Note why the answer ended; a word that is not known is no end."""
+        if not reason:
+            return ()
+        known = _REASONS.get(reason) if isinstance(reason, str) else None
+        if known is None:
+            return self._broken(
+                f"The upstream ended its answer for the reason {_shown(reason)}, which is no"
+                " end of a whole answer; try again.",
+                "unknown_stop_reason",
+            )
+        self._reason = known
+        self._stop_sequence = _string(sequence) or None
+        return ()
+
+    def _broken(self, message: str, code: str) -> list[Event]:
+        self._over = True
+        return [Failed(UpstreamError(message, fault=Fault.SERVER, status=502, code=code))]
 
     def _opened(self, number: int | None, told: _Block) -> list[Event]:
         """Open a block, if it is one that other dialects have a word for."""
@@ -297,10 +350,16 @@ class MessagesDecoder:
             block = _Open(self._blocks, REASONING, signature=_string(told.signature))
         elif told.type == "redacted_thinking":
             block = _Open(self._blocks, REASONING, signature=_string(told.data), hidden=True)
-        elif told.type == "tool_use" and _string(told.name):
+        elif told.type == "tool_use":
+            if not _string(told.name):
+                return self._broken(
+                    "The upstream called a tool and did not say which; try again.",
+                    "nameless_call",
+                )
             block = _Open(self._blocks, CALL, given=_given(told.input))
             self._called = True
         else:
+            self._open[number] = None
             return []
         events = self._begun()
         self._open[number] = block
@@ -331,6 +390,31 @@ class MessagesDecoder:
             events.append(Sealed(block.index, seal))
         events.append(BlockClosed(block.index))
         return events
+
+
+def _number(index: Any) -> int | None:
+    """
+    Return the number of a block however it is told, None if it is not told.
+
+    :raise ValueError: if it is no number.
+    """
+    if type(index) is int or index is None:
+        return index
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
+    if isinstance(index, str) and len(index) < 20 and index.isascii() and index.isdigit():
+        return int(index)
+    raise ValueError("no number of a block")
+
+
+def _is_told(delta: _Delta) -> bool:
+    """Say whether a delta holds anything of the answer: a text, a thought or arguments."""
+    return any(map(_string, (delta.text, delta.thinking, delta.partial_json)))
+
+
+def _shown(word: Any) -> str:
+    """Return what an upstream said, fit to stand in a sentence."""
+    return write(word).decode("utf-8", "replace")[:64]
 
 
 def _given(raw: msgspec.Raw) -> str:

@@ -7,7 +7,7 @@ never know who is going to answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from aiclient2api.conversation.losses import merged
 from aiclient2api.conversation.request import (
@@ -18,6 +18,7 @@ from aiclient2api.conversation.request import (
     Tool,
     ToolChoice,
 )
+from aiclient2api.dialects.anthropic_messages.errors import NO_THREADS
 from aiclient2api.dialects.anthropic_messages.read_messages import MessagesIn, cache_of
 from aiclient2api.dialects.anthropic_messages.request import MessagesRequest
 from aiclient2api.dialects.nodes import Node, code
@@ -42,6 +43,27 @@ _READ = (
 )
 # `stream` was read before; what is diagnosed of the cache changes no answer.
 _CONSUMED = ("diagnostics", "stream")
+_TOOL_FIELDS = (
+    "cache_control",
+    "description",
+    # How its calls are streamed.
+    "eager_input_streaming",
+    "input_schema",
+    "name",
+    "strict",
+    "type",
+)
+_SEARCH_FIELDS = (
+    "allowed_domains",
+    "blocked_domains",
+    "cache_control",
+    "max_uses",
+    "name",
+    "type",
+    "user_location",
+)
+_AS_EVER = {"allowed_callers": ["direct"], "defer_loading": False, "input_examples": []}
+"""What it says of a tool that it is like every other."""
 _CHOICES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
 
@@ -52,6 +74,13 @@ def read_request(request: MessagesRequest) -> Conversation:
     :raise InvalidRequest: if something that is needed is malformed.
     """
     body = Node(exact(request.body.text.readable))
+    if body.has("thread"):
+        raise InvalidRequest(
+            "Threads are kept by Anthropic alone, and this model is asked in another way;"
+            " send the whole conversation as messages and leave thread out.",
+            code=NO_THREADS,
+            param="thread",
+        )
     reader, settings = MessagesIn(), _Settings()
     system = reader.system(body)
     turns = tuple(reader.turn(message) for message in body.objects("messages"))
@@ -100,6 +129,7 @@ class _Settings:
         for tool in nodes:
             kind = tool.text("type") or "custom"
             if kind == "custom":
+                self._unread_tool(tool, _TOOL_FIELDS)
                 schema = tool.object("input_schema")
                 yield Tool(
                     "function",
@@ -111,6 +141,7 @@ class _Settings:
                     raw=tool.members,
                 )
             elif kind.startswith("web_search_"):
+                self._unread_tool(tool, _SEARCH_FIELDS)
                 yield Tool(
                     "web_search",
                     tool.text("name") or "web_search",
@@ -119,6 +150,11 @@ class _Settings:
                 )
             else:
                 self.dropped.append(code("tool", kind))
+
+    def _unread_tool(self, tool: Node, known: Collection[str]) -> None:
+        for key, value in tool.members.items():
+            if key not in known and value not in (None, _AS_EVER.get(key)):
+                self.dropped.append(code("field", f"tools.{key}"))
 
     def thinking(self, body: Node) -> Thinking | None:
         """Return how much to think: a budget, an effort, or both."""

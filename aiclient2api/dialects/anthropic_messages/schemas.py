@@ -16,7 +16,9 @@ _Schema = dict[str, Any]
 
 _UNIONS = ("anyOf", "oneOf")
 _SUBSCHEMAS = ("properties", "$defs", "definitions")
-_MOST_MERGES = 8
+_MOST_FOLLOWED = 50_000
+"""How many keywords may be fetched by references: what refers to itself has no end of them."""
+_NOTES = ("title", "description", "$schema", "$id", "$comment", "examples")
 # https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 _KEPT = (
     "$ref",
@@ -49,22 +51,19 @@ def input_schema(schema: Mapping[str, Any] | None) -> tuple[_Schema, tuple[str, 
 
     :return: And ``schema`` if something is only told in words.
     """
-    root = _resolved(schema or {}, schema or {})
+    references = _References(schema or {})
+    root = references.resolved(schema or {})
     lost = root.get("type") not in (None, "object")
     root["type"] = "object"
-    for _ in range(_MOST_MERGES):
-        # What is merged may itself be made of several, or of itself.
-        for part in _objects(root.pop("allOf", ())):
-            _merge(root, _resolved(part, schema or {}))
-    root.pop("allOf", None)
+    lost = _merge(root, references) or lost
     for key in _UNIONS:
-        branches = [_resolved(part, schema or {}) for part in _objects(root.pop(key, ()))]
+        branches = [references.resolved(part) for part in _objects(root.pop(key, ()))]
         if branches:
             lost = True
             _unite(root, branches)
     if not isinstance(root.get("properties"), dict):
         root["properties"] = {}
-    return root, ("schema",) if lost else ()
+    return root, ("schema",) if lost or references.short else ()
 
 
 def answer_schema(schema: Mapping[str, Any]) -> tuple[_Schema, tuple[str, ...]]:
@@ -118,16 +117,33 @@ class _Held:
         return self.node(value) if isinstance(value, dict) else value
 
 
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> _Schema:
-    """Return *schema* with what it refers to put in its place, should it be nothing else."""
-    seen: set[str] = set()
-    made = dict(schema)
-    while isinstance(made.get("$ref"), str) and made["$ref"] not in seen:
-        reference = made.pop("$ref")
-        seen.add(reference)
-        made = {**_at(root, reference), **made}
-    made.pop("$ref", None)
-    return made
+class _References:
+    """
+    Follows the references of a schema.
+
+    :ivar short: Whether some were left, because there were too many.
+    """
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self.short = False
+        self._root = root
+        self._room = _MOST_FOLLOWED
+
+    def resolved(self, schema: Mapping[str, Any]) -> _Schema:
+        """Return *schema* with what it refers to put in its place, should it be nothing else."""
+        seen: set[str] = set()
+        made = dict(schema)
+        while isinstance(made.get("$ref"), str) and made["$ref"] not in seen:
+            reference = made.pop("$ref")
+            seen.add(reference)
+            found = _at(self._root, reference)
+            self._room -= 1 + len(found) + len(made)
+            if self._room < 0:
+                self.short = True
+                break
+            made = {**found, **made}
+        made.pop("$ref", None)
+        return made
 
 
 def _at(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
@@ -138,36 +154,71 @@ def _at(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
     return found if _is_map(found) else {}
 
 
-def _merge(root: _Schema, part: Mapping[str, Any]) -> None:
-    """Add to *root* what must hold besides."""
-    root["properties"] = {**_properties(part), **_properties(root)}
-    required = dict.fromkeys((*_required(root), *_required(part)))
-    if required:
-        root["required"] = list(required)
-    for key, value in part.items():
-        root.setdefault(key, value)
+def _merge(root: _Schema, references: _References) -> bool:
+    """
+    Add to *root* what must hold besides, and return whether something contradicted it.
+
+    What is met again, by another reference, is no more than it was: nothing is done twice.
+    """
+    waiting = [root.pop("allOf", None)]
+    properties, required = dict(_properties(root)), dict.fromkeys(_required(root))
+    seen = {id(root.get("properties")), id(root.get("required"))}
+    lost = False
+    for each in waiting:
+        # What is merged may itself be made of several, or of itself: the list grows.
+        for part in map(references.resolved, _objects(_new(each, seen))):
+            waiting.append(part.pop("allOf", None))
+            fresh = _new(part.pop("properties", None), seen)
+            for name, schema in (fresh if isinstance(fresh, dict) else {}).items():
+                lost = properties.setdefault(name, schema) != schema or lost
+            more = _new(part.pop("required", None), seen)
+            required |= dict.fromkeys(_required({"required": more}))
+            for key, value in part.items():
+                lost = (root.setdefault(key, value) != value and key not in _NOTES) or lost
+    if len(waiting) > 1:
+        root["properties"] = properties
+        if required:
+            root["required"] = list(required)
+    return lost
 
 
 def _unite(root: _Schema, branches: Sequence[Mapping[str, Any]]) -> None:
     """Add to *root* what may be in any of *branches*, and must be if it is in all."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, dict[bytes, Any]] = {}
+    choices: dict[str, None] = {}
+    seen: set[int] = set()
+    common = dict.fromkeys(_required(branches[0]))
     for branch in branches:
-        for name, schema in _properties(branch).items():
-            if schema not in found.setdefault(name, []):
-                found[name].append(schema)
+        # What two branches refer to is looked at once.
+        must, may = branch.get("required"), branch.get("properties")
+        new_must, new_may = id(must) not in seen, id(may) not in seen
+        seen |= {id(must), id(may)}
+        if new_must:
+            required = dict.fromkeys(_required(branch))
+            common = {name: None for name in common if name in required}
+            choices[", ".join(required)] = None
+        if new_may:
+            for name, schema in _properties(branch).items():
+                found.setdefault(name, {}).setdefault(write(schema), schema)
+            if not must:
+                choices[", ".join(_properties(branch))] = None
     united = {
         name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-        for name, schemas in found.items()
+        for name, schemas in ((name, list(each.values())) for name, each in found.items())
     }
     root["properties"] = {**united, **_properties(root)}
-    common = [
-        name for name in _required(branches[0]) if all(name in _required(b) for b in branches)
-    ]
-    required = dict.fromkeys((*_required(root), *common))
-    if required:
-        root["required"] = list(required)
-    choices = [", ".join(_required(branch) or _properties(branch)) for branch in branches]
+    all_required = dict.fromkeys((*_required(root), *common))
+    if all_required:
+        root["required"] = list(all_required)
     _describe(root, "One of these belongs together: " + " | ".join(filter(None, choices)))
+
+
+def _new(value: Any, seen: set[int]) -> Any:
+    """Return *value*, None if it was met before."""
+    if id(value) in seen:
+        return None
+    seen.add(id(value))
+    return value
 
 
 def _describe(schema: _Schema, words: str) -> None:

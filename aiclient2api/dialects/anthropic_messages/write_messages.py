@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 import attrs
@@ -35,6 +36,7 @@ from aiclient2api.conversation.request import (
 from aiclient2api.conversation.turns import called
 from aiclient2api.dialects.anthropic_messages.request import NAME
 from aiclient2api.dialects.anthropic_messages.tool_loop import THOUGHTS, is_thought
+from aiclient2api.dialects.nodes import code
 from aiclient2api.values import Traits
 
 Block = dict[str, Any]
@@ -97,11 +99,25 @@ class MessagesOut:
 
     def texts(self, texts: Iterable[Text]) -> list[Block]:
         """Return text blocks, such as a system prompt's."""
-        return [_text(text.text, text.cache) for text in texts if is_plain(text.text)]
+        return [block for text in self._spoken(texts) for block in self._part(text)]
+
+    def _spoken(self, parts: Iterable[Part]) -> list[Part]:
+        """Return *parts* with blank texts joined to their neighbours; those without go."""
+        out: list[Part] = []
+        for text_run, run in groupby(parts, lambda part: isinstance(part, Text)):
+            if text_run:
+                texts = [part for part in run if isinstance(part, Text) and part.text]
+                joined = _joined(texts)
+                if texts and not joined:
+                    self.losses.append(code("part", "text"))
+                out += joined
+            else:
+                out += run
+        return out
 
     def _user(self, turn: Turn) -> list[Block]:
         blocks: list[Block] = []
-        for part in turn.parts:
+        for part in self._spoken(turn.parts):
             if isinstance(part, Result):
                 blocks.append(self._result(part))
             elif isinstance(part, Reasoning):
@@ -113,7 +129,7 @@ class MessagesOut:
     def _assistant(self, turn: Turn) -> list[Block]:
         """Return what the assistant said."""
         blocks: list[Block] = []
-        for part in turn.parts:
+        for part in self._spoken(turn.parts):
             if isinstance(part, Reasoning):
                 blocks += self._thought(part)
             elif isinstance(part, Text | Refusal):
@@ -158,7 +174,7 @@ class MessagesOut:
         if len(parts) == 1 and isinstance(parts[0], Text) and parts[0].cache is None:
             content: str | list[Block] = parts[0].text
         else:
-            content = [told for part in parts for told in self._part(part)]
+            content = [told for part in self._spoken(parts) for told in self._part(part)]
         if result.is_error:
             # Refused if it is empty.
             content = content if content and content != "" else _FAILED
@@ -249,6 +265,21 @@ def marker(cache: Mapping[str, Any] | None) -> Block | None:
         return None
     ttl = cache.get("ttl")
     return {"type": "ephemeral", **({"ttl": ttl} if ttl in ("5m", "1h") else {})}
+
+
+def _joined(texts: Iterable[Text]) -> list[Text]:
+    """Return *texts*, blank ones at the end of those before them; ``[]`` if all are."""
+    found: list[tuple[list[str], Mapping[str, Any] | None]] = []
+    begun = False
+    for text in texts:
+        if found and not (begun and is_plain(text.text)):
+            pieces, cache = found[-1]
+            pieces.append(text.text)
+            found[-1] = pieces, text.cache or cache
+        else:
+            found.append(([text.text], text.cache))
+        begun = begun or is_plain(text.text)
+    return [Text("".join(pieces), cache) for pieces, cache in found] if begun else []
 
 
 def _marked(block: Block, cache: Mapping[str, Any] | None) -> Block:

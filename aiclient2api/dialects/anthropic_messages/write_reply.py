@@ -61,6 +61,12 @@ _ID_PREFIX = re.compile(r"(?:chatcmpl|cmpl|resp|response|msg|gen)[-_]")
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
 # A citation that is sent back must bring what Anthropic's own search gave along with it.
 # This says that there is no such thing, so that `without_foreign_seals` takes it out.
+_UNSEALED = seals.carried(Seal(issuer="none", value=""), NAME)
+"""
+The signature of a thought that has none, and was not Claude's.
+
+It is known again by it should the client turn to Claude, which takes no empty signature.
+"""
 _NO_INDEX = seals.carried(Seal(issuer="", value=""), NAME)
 
 _encode = msgspec.json.Encoder().encode
@@ -282,7 +288,7 @@ class MessagesEncoder:
     def _closed(self, event: BlockClosed) -> bytes:
         block = self._current()
         pieces: list[bytes] = []
-        if block.kind == REASONING and block.seal is not None:
+        if block.kind == REASONING and (block.seal is not None or block.number >= 0):
             pieces.append(self._sign(block, block.seal))
         elif block.kind == CALL and not block.filled:
             # As Anthropic does for a call without arguments.
@@ -292,10 +298,10 @@ class MessagesEncoder:
         self._block = None
         return b"".join(pieces)
 
-    def _sign(self, block: _Writing, seal: Seal) -> bytes:
-        if seal.hidden and block.number < 0:
+    def _sign(self, block: _Writing, seal: Seal | None) -> bytes:
+        if seal is not None and seal.hidden and block.number < 0:
             return self._begin(_redacted(seal))
-        delta = {"type": "signature_delta", "signature": seals.carried(seal, NAME)}
+        delta = {"type": "signature_delta", "signature": _signature(seal)}
         return self._begin(_thinking("", ""), b"thinking") + _event(
             "content_block_delta", index=block.number, delta=delta
         )
@@ -342,7 +348,7 @@ def _whole(block: Block) -> Iterable[Mapping[str, Any]]:
         if seal is not None and seal.hidden and not text:
             yield _redacted(seal)
         elif text or seal is not None:
-            yield _thinking(text, seals.carried(seal, NAME) if seal is not None else "")
+            yield _thinking(text, _signature(seal))
 
 
 def _text_block(text: str) -> dict[str, Any]:
@@ -351,6 +357,10 @@ def _text_block(text: str) -> dict[str, Any]:
 
 def _thinking(text: str, signature: str) -> dict[str, Any]:
     return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def _signature(seal: Seal | None) -> str:
+    return _UNSEALED if seal is None else seals.carried(seal, NAME)
 
 
 def _redacted(seal: Seal) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def write_request(conversation: Conversation) -> MessagesRequest:
     :raise InvalidRequest: if the user says nothing in it.
     """
     model = model_of(conversation.model)
-    moved, position = hoisted(renamed(conversation, PLAIN64))
+    named = renamed(conversation, PLAIN64)
+    moved, position = hoisted(named)
     order = settled(moved.turns)
     out = MessagesOut(conversation.traits)
     messages = out.messages(order.turns)
@@ -110,7 +111,7 @@ def write_request(conversation: Conversation) -> MessagesRequest:
         streaming=conversation.streaming,
         action=conversation.action,
         headers=(_FILES_BETA,) if out.uploads else (),
-        losses=merged(conversation.dropped, losses),
+        losses=merged(named.dropped, losses),
     )
 
 

@@ -80,7 +80,7 @@ def tools_out(conversation: Conversation, model: Model, called: Collection[str])
 def _offer(out: ToolsOut, tool: Tool, model: Model) -> None:
     if tool.kind == _SEARCH:
         if model.claude and all(each["name"] != _SEARCH for each in out.tools):
-            out.tools.append(_search(tool))
+            out.tools.append(_search(tool, out.losses))
         else:
             out.losses.append(code("tool", _SEARCH))
         return
@@ -127,7 +127,7 @@ def _chosen(out: ToolsOut, choice: ToolChoice | None, *, forcible: bool) -> Bloc
     return {"type": "tool", "name": name} if choice.mode == "named" else {"type": "any"}
 
 
-def _search(tool: Tool) -> Block:
+def _search(tool: Tool, losses: list[str]) -> Block:
     """Return Anthropic's search, as narrow as the caller wanted its own vendor's to be."""
     raw = tool.raw or {}
     block: Block = {"type": _SEARCH_TYPE, "name": _SEARCH}
@@ -136,9 +136,11 @@ def _search(tool: Tool) -> Block:
         for key in ("allowed_domains", "blocked_domains"):
             if _is_names(source.get(key)):
                 block[key] = source[key]
-    if "allowed_domains" in block:
-        # Refused together.
-        block.pop("blocked_domains", None)
+    # Refused together.
+    if "allowed_domains" in block and block.pop("blocked_domains", None):
+        losses.append(code("field", f"{_SEARCH}.blocked_domains"))
+    if raw.get("search_context_size") not in (None, "", "medium"):
+        losses.append(code("field", f"{_SEARCH}.search_context_size"))
     if isinstance(raw.get("max_uses"), int):
         block["max_uses"] = raw["max_uses"]
     place = raw.get("user_location")

@@ -6,6 +6,7 @@ It must never know who made the error.
 
 from __future__ import annotations
 
+import math
 import re
 
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
@@ -34,18 +35,31 @@ _TOLD = re.compile("input token count.{0,40}exceeds", re.IGNORECASE)
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
     """Return status and JSON body of *error*."""
-    default = "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT"
+    # Whoever else said it, too long is a 400 here.
+    status = 400 if _is_too_long(error) else error.status
+    default = "INTERNAL" if status >= 500 else "INVALID_ARGUMENT"
     told = {
-        "code": error.status,
+        "code": status,
         "message": _message(error),
-        "status": _STATUSES.get(error.status, default),
-        "details": [],
+        "status": _STATUSES.get(status, default),
+        "details": _details(error),
     }
-    return error.status, write({"error": told})
+    return status, write({"error": told})
+
+
+def _details(error: GatewayError) -> list[dict[str, str]]:
+    """Return when to try again: Google's clients look for it here, not in the head."""
+    if error.retry_after is None:
+        return []
+    delay = f"{math.ceil(error.retry_after)}s"
+    return [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+
+
+def _is_too_long(error: GatewayError) -> bool:
+    return isinstance(error, UpstreamError) and error.fault is Fault.CONTEXT
 
 
 def _message(error: GatewayError) -> str:
-    too_long = isinstance(error, UpstreamError) and error.fault is Fault.CONTEXT
-    if too_long and _TOLD.search(error.message) is None:
+    if _is_too_long(error) and _TOLD.search(error.message) is None:
         return f"{_TOO_LONG} {error.message}"
     return error.message

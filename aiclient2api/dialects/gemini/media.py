@@ -11,11 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiclient2api.conversation.request import Audio, File, Image, Inline, Media, Remote, Uploaded
-from aiclient2api.dialects.gemini.fields import Node
 from aiclient2api.dialects.gemini.request import NAME
+from aiclient2api.dialects.nodes import Node
 from aiclient2api.errors import InvalidRequest
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
+# Of parameters, such as the rate of a sound, only those that can stand in a data URL.
+_MIME = re.compile(
+    r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\w-]+=(?:[\w.+-]+|\"[\w .+-]*\"))*", re.ASCII
+)
 _STANDARD = str.maketrans("-_", "+/")
 _FILES = "generativelanguage.googleapis.com"
 _VIDEOS = ("youtube.com", "youtu.be")
@@ -25,14 +29,21 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".gif")
 _TEXTUAL = re.compile(
     r"application/(?:(?:.+\+)?(?:json|xml)|javascript|x-(?:javascript|ndjson|sh|yaml)|yaml|toml|sql)"
 )
+_SEEN_OR_HEARD = ("image/", "audio/", "video/")
 _DOCUMENTS = ("application/pdf", "text/")
 
 
 def read_inline(blob: Node) -> Image | File | Audio:
     """Return what ``inlineData`` holds."""
     mime = blob.name("mimeType").lower()
-    media = Inline(mime, standard(blob.text("data"), blob.path("data")))
-    return _of_type(media, mime, blob.text("displayName"))
+    if not is_mime(mime):
+        raise _invalid(blob.path("mimeType"), "no MIME type; send one such as image/png")
+    data = base64_of(blob.text("data"))
+    if data is None:
+        raise _invalid(blob.path("data"), "no base64; encode the bytes as base64")
+    if not data and mime.startswith(_SEEN_OR_HEARD):
+        raise _invalid(blob.path("data"), "no bytes; send those of the picture or sound")
+    return _of_type(Inline(mime, data), mime, blob.text("displayName"))
 
 
 def read_file(file: Node) -> Image | File | Audio:
@@ -40,11 +51,10 @@ def read_file(file: Node) -> Image | File | Audio:
     url, mime = file.name("fileUri"), file.text("mimeType").lower()
     parts = _split(url)
     if parts is None or parts.scheme not in _SCHEMES:
-        raise InvalidRequest(
-            f"The field {file.path('fileUri')} holds no address that can be read; send one that"
-            " begins with https: or gs:, or the bytes as inlineData.",
-            code="invalid_value",
-            param=file.path("fileUri"),
+        raise _invalid(
+            file.path("fileUri"),
+            "no address that can be read; send one that begins with https: or gs:, or the bytes"
+            " as inlineData",
         )
     if _is_video(parts):
         return Audio(Remote(url, mime or "video/mp4"))
@@ -92,20 +102,21 @@ def document_type(mime: str) -> str | None:
     return "text/plain" if _TEXTUAL.fullmatch(mime) else None
 
 
-def standard(data: str, where: str) -> str:
+def base64_of(data: str) -> str | None:
     """
-    Return *data* in standard base64, padded; Google's own clients use the other alphabet.
+    Return *data* in standard base64, padded; None if it is none.
 
-    :raise InvalidRequest: if it is no base64.
+    Google's own clients use the other alphabet.
     """
     plain = "".join(data.split()).translate(_STANDARD).rstrip("=")
     if len(plain) % 4 == 1 or _BASE64.fullmatch(plain) is None:
-        raise InvalidRequest(
-            f"The field {where} holds no base64; encode the bytes as base64.",
-            code="invalid_value",
-            param=where,
-        )
+        return None
     return plain + "=" * (-len(plain) % 4)
+
+
+def is_mime(text: str) -> bool:
+    """Say whether *text* is a MIME type, with or without parameters."""
+    return _MIME.fullmatch(text) is not None
 
 
 def _of_type(media: Media, mime: str, name: str) -> Image | File | Audio:
@@ -114,6 +125,10 @@ def _of_type(media: Media, mime: str, name: str) -> Image | File | Audio:
     if mime.startswith(("audio/", "video/")):
         return Audio(media)
     return File(media, name)
+
+
+def _invalid(where: str, what: str) -> InvalidRequest:
+    return InvalidRequest(f"The field {where} holds {what}.", code="invalid_value", param=where)
 
 
 def _split(url: str) -> Any:

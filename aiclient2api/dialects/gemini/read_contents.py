@@ -26,10 +26,10 @@ from aiclient2api.conversation.request import (
     Turn,
 )
 from aiclient2api.conversation.seals import Seal
-from aiclient2api.dialects.gemini.fields import Node, code
 from aiclient2api.dialects.gemini.media import read_file, read_inline
 from aiclient2api.dialects.gemini.request import NAME
 from aiclient2api.dialects.gemini.signatures import BYPASSES
+from aiclient2api.dialects.nodes import Node, code
 from aiclient2api.errors import InvalidRequest
 from aiclient2api.framing.json_text import write
 
@@ -40,6 +40,32 @@ _BLOB = ("mimeType", "data", "displayName")
 _FILE = ("mimeType", "fileUri", "displayName")
 _CALL = ("name", "args", "id")
 _RESPONSE = ("name", "response", "id", "parts")
+
+
+@attrs.define
+class _Said:
+    """
+    A part that may have come in pieces, which are joined when all are there.
+
+    :ivar part: The part, with the text of its first piece.
+    :ivar pieces: The texts of the others.
+    """
+
+    part: Part
+    pieces: list[str] = attrs.field(factory=list)
+
+    def grow(self, part: Text | Reasoning) -> None:
+        """Add a piece; the seal comes with the last one."""
+        if isinstance(self.part, Reasoning) and isinstance(part, Reasoning):
+            self.part = attrs.evolve(self.part, seal=part.seal)
+        self.pieces.append(part.text)
+
+    def whole(self) -> Part:
+        """Return the part with all its text."""
+        part = self.part
+        if self.pieces and isinstance(part, Text | Reasoning):
+            return attrs.evolve(part, text="".join((part.text, *self.pieces)))
+        return part
 
 
 @attrs.define
@@ -110,7 +136,7 @@ class ContentsIn:
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
-        self._said: list[tuple[str, list[Part]]] = []
+        self._said: list[tuple[str, list[_Said]]] = []
         self._calls = _Calls()
         self._readers: Mapping[str, Callable[[Node, Node, str], Iterator[Part]]] = {
             "functionCall": self._function_call,
@@ -153,7 +179,9 @@ class ContentsIn:
             for index, part in enumerate(content.objects("parts")):
                 for said in self._part(part, f"call_{number}_{index}"):
                     self._say(role, said)
-        return tuple(Turn(role, tuple(parts)) for role, parts in self._said)
+        return tuple(
+            Turn(role, tuple(said.whole() for said in parts)) for role, parts in self._said
+        )
 
     def _say(self, role: str, part: Part) -> None:
         # Whoever is said to speak: calls are the model's, answers are not.
@@ -164,7 +192,7 @@ class ContentsIn:
         if not self._said or self._said[-1][0] != role:
             self._said.append((role, []))
         parts = self._said[-1][1]
-        last = parts[-1] if parts else None
+        last = parts[-1].part if parts else None
         if (
             isinstance(part, Reasoning)
             and isinstance(last, Reasoning)
@@ -172,12 +200,12 @@ class ContentsIn:
             and not (part.seal is not None and part.seal.hidden)
         ):
             # A thought that was streamed comes back in pieces, the seal with the last.
-            parts[-1] = Reasoning(last.text + part.text, part.seal)
+            parts[-1].grow(part)
         elif role == "assistant" and isinstance(part, Text) and isinstance(last, Text):
             # So does a text: what was streamed in pieces is one text, nothing between them.
-            parts[-1] = Text(last.text + part.text)
+            parts[-1].grow(part)
         else:
-            parts.append(part)
+            parts.append(_Said(part))
 
     def _part(self, part: Node, id: str) -> Iterator[Part]:
         kind = next((key for key in part.told() if key in self._readers), "")

@@ -8,6 +8,7 @@ the first alternative is read. It must never know who asked.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ from aiclient2api.conversation.events import (
     UsageReported,
 )
 from aiclient2api.conversation.grammar import ended
+from aiclient2api.dialects.gemini import media
 from aiclient2api.dialects.gemini.chunks import (
     Candidate,
     Chunk,
@@ -60,6 +62,9 @@ from aiclient2api.values import Usage
 
 _REASONS = {
     "STOP": "end",
+    "OTHER": "end",
+    "IMAGE_OTHER": "end",
+    "NO_IMAGE": "end",
     "MAX_TOKENS": "length",
     "SAFETY": "filtered",
     "RECITATION": "filtered",
@@ -72,6 +77,19 @@ _REASONS = {
     "IMAGE_PROHIBITED_CONTENT": "filtered",
     "IMAGE_RECITATION": "filtered",
 }
+# https://ai.google.dev/api/generate-content and Vertex number them alike up to 5; those from
+# 6 to 8 are filters with both. The names of higher numbers depend on who was asked.
+_NUMBERS = (
+    NO_REASON,
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+)
 # The model tried to call a tool and failed: no answer, and no end of one either.
 _BROKEN = frozenset(
     (
@@ -83,7 +101,10 @@ _BROKEN = frozenset(
     )
 )
 _HEAD = 64
-_STANDARD = str.maketrans("-_", "+/")
+_MOST_OF_A_NAME = 64
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
+_ANY_BYTES = "application/octet-stream"
+_UNREADABLE = "[Here were media that cannot be read.]"
 
 
 @implementer(IEventDecoder)
@@ -152,7 +173,11 @@ class GeminiDecoder:
         self._over = True
         events: list[Event] = []
         self._close(events)
-        events.append(Finished(ended(self._reason, called=bool(self._ids))))
+        if self._reason == "end" and not self._blocks:
+            # Google does that now and then; the same question may well be answered next time.
+            events.append(Failed(_nothing()))
+        else:
+            events.append(Finished(ended(self._reason, called=bool(self._ids))))
         return events
 
     def _failed(self, error: Any, *, stream: bool) -> Sequence[Event]:
@@ -192,18 +217,21 @@ class GeminiDecoder:
         told = candidate.citationMetadata
         if told is not None and self._open == TEXT:
             events += self._citations.cited(self._blocks - 1, told)
-        reason = candidate.finishReason
-        if reason and reason != NO_REASON:
-            self._stopped(reason, events)
+        if candidate.finishReason:
+            name = _name_of(candidate.finishReason)
+            if name != NO_REASON:
+                self._stopped(name, events)
 
-    def _stopped(self, reason: Any, events: list[Event]) -> None:
-        name = _string(reason)
+    def _stopped(self, name: str, events: list[Event]) -> None:
         if name in _BROKEN:
             self._over = True
             events.append(Failed(_broken()))
         elif self._reason in (None, "end"):
             # A cut stays a cut, whatever a later chunk says.
-            self._reason = _REASONS.get(name, "end")
+            self._reason = _REASONS.get(name)
+            if self._reason is None:
+                self._over = True
+                events.append(Failed(_unknown(name)))
 
     def _part(self, part: Part, events: list[Event]) -> None:
         text = part.text
@@ -300,15 +328,18 @@ class GeminiDecoder:
         return id
 
     def _media(self, blob: Any, events: list[Event]) -> None:
-        data = _string(entry(blob, "data")).translate(_STANDARD)
-        if not data:
+        told = _string(entry(blob, "data"))
+        if not told:
             return
         self._close(events)
-        mime = _string(entry(blob, "mimeType")) or "application/octet-stream"
         index = self._blocks
         self._blocks += 1
-        padded = data + "=" * (-len(data) % 4)
-        events += (BlockOpened(index, MEDIA), MediaDelta(index, mime, padded), BlockClosed(index))
+        mime, data = _string(entry(blob, "mimeType")) or _ANY_BYTES, media.base64_of(told)
+        if data and media.is_mime(mime):
+            events += (BlockOpened(index, MEDIA), MediaDelta(index, mime, data), BlockClosed(index))
+        else:
+            # Not even its sender could show it to anybody.
+            events += (BlockOpened(index, TEXT), TextDelta(index, _UNREADABLE), BlockClosed(index))
 
 
 def _arguments(raw: msgspec.Raw) -> str:
@@ -322,6 +353,14 @@ def _arguments(raw: msgspec.Raw) -> str:
             data = msgspec.json.format(data, indent=-1)
     text = data.decode("utf-8", "replace")
     return "" if text == "{}" else text
+
+
+def _name_of(reason: Any) -> str:
+    """Return the name of an enum's value, which may be told by its number."""
+    number = count(reason)
+    if number is not None and 0 <= number < len(_NUMBERS):
+        return _NUMBERS[number]
+    return reason.upper() if isinstance(reason, str) else str(reason)
 
 
 def _string(told: Any) -> str:
@@ -344,4 +383,24 @@ def _broken() -> UpstreamError:
         fault=Fault.SERVER,
         status=502,
         code="malformed_function_call",
+    )
+
+
+def _nothing() -> UpstreamError:
+    return UpstreamError(
+        "The model ended its answer without having said anything; try again.",
+        fault=Fault.SERVER,
+        status=502,
+        code="empty_answer",
+    )
+
+
+def _unknown(name: str) -> UpstreamError:
+    word = _UNFIT.sub("_", name[:_MOST_OF_A_NAME])
+    return UpstreamError(
+        f"The upstream ended its answer for a reason that is not known, {word}, so it may not be"
+        " whole; try again.",
+        fault=Fault.SERVER,
+        status=502,
+        code="unknown_finish_reason",
     )

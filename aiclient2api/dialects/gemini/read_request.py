@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from aiclient2api.conversation.losses import merged
 from aiclient2api.conversation.request import Conversation, OutputFormat, Sampling, Thinking
-from aiclient2api.dialects.gemini.fields import Node, camel, code
 from aiclient2api.dialects.gemini.read_contents import ContentsIn
 from aiclient2api.dialects.gemini.read_schemas import json_schema
 from aiclient2api.dialects.gemini.read_tools import read_choice, read_tools
 from aiclient2api.dialects.gemini.request import NESTED, GeminiRequest
+from aiclient2api.dialects.nodes import Node, camel, code
 from aiclient2api.framing.json_text import exact
 
 _READ = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aiclient2api.dialects.gemini.fields import camel
+from aiclient2api.dialects.nodes import camel
 from aiclient2api.framing.json_text import number
 
 # The numbers are those of the enum on the wire; LangChain sends them.

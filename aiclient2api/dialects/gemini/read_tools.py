@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiclient2api.conversation.request import Tool, ToolChoice
-from aiclient2api.dialects.gemini.fields import Node, code
 from aiclient2api.dialects.gemini.read_schemas import json_schema
+from aiclient2api.dialects.nodes import Node, code
 from aiclient2api.errors import InvalidRequest
 
 WEB_SEARCH = "web_search"

@@ -12,6 +12,7 @@ import attrs
 from zope.interface import implementer
 
 from aiclient2api.conversation import seals
+from aiclient2api.conversation.losses import merged
 from aiclient2api.dialects import system_prompt
 from aiclient2api.dialects.gemini.signatures import without_foreign
 from aiclient2api.dialects.wire_request import (
@@ -87,10 +88,14 @@ class GeminiRequest:
         if seals.PARCEL.encode() not in self.raw:
             return self
         holder = (self.action == "count_tokens" and _holder(self.body)) or self.body
-        edits = without_foreign(holder, NAME)
+        edits, lost = without_foreign(holder, NAME)
         if not edits:
             return self
-        return attrs.evolve(self, body=Fields.of(self.body.text.spliced(edits)))
+        return attrs.evolve(
+            self,
+            body=Fields.of(self.body.text.spliced(edits)),
+            losses=merged(self.losses, ("reasoning",) if lost else ()),
+        )
 
     def to_bytes(self) -> bytes:
         """Return the body to send."""

@@ -60,16 +60,18 @@ class _Content:
     parts: list[_Part]
 
 
-def without_foreign(holder: Fields, dialect: str) -> list[Edit]:
+def without_foreign(holder: Fields, dialect: str) -> tuple[list[Edit], bool]:
     """
     Return the edits that leave no foreign seal in the contents under *holder*.
 
     A thought goes with its seal, and with the pieces it was streamed in. On the first call
     of a turn there stands `BYPASS` instead, for a call must have a signature there.
+
+    :return: And whether any thoughts go.
     """
     member = holder.one("contents")
     if member is None:
-        return []
+        return [], False
     contents = list(_contents(holder, member, dialect))
     _mark(contents)
     edits: list[Edit] = []
@@ -86,10 +88,11 @@ def without_foreign(holder: Fields, dialect: str) -> list[Edit]:
             for number, part in enumerate(content.parts):
                 if not part.gone:
                     edits += _signed(part, first=(index, number) in calls)
+    lost = any(part.gone for content in contents for part in content.parts)
     places = [(content.start, content.end) for content in contents]
     if empty and holder.kind(member) != "array":
-        return [(*places[0], b"[]")]
-    return edits + dropped(places, empty)
+        return [(*places[0], b"[]")], lost
+    return edits + dropped(places, empty), lost
 
 
 def _contents(holder: Fields, member: Member, dialect: str) -> Iterator[_Content]:

@@ -27,7 +27,6 @@ from aiclient2api.conversation.request import (
     Turn,
     Uploaded,
 )
-from aiclient2api.conversation.turns import text_of
 from aiclient2api.dialects.gemini import media
 from aiclient2api.dialects.gemini.request import NAME
 from aiclient2api.dialects.gemini.signatures import BYPASS
@@ -167,7 +166,8 @@ class ContentsOut:
     def _result(self, result: Result) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the answer of a function, and the media that it brought."""
         self._uncached(result)
-        text = text_of(result.parts)
+        # One text, nothing between its pieces: it is what the tool said.
+        text = "".join(part.text for part in result.parts if isinstance(part, Text))
         shown = [
             part
             for each in result.parts

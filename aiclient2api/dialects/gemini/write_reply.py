@@ -46,6 +46,8 @@ from aiclient2api.values import Usage
 
 _REASONS = {"length": "MAX_TOKENS", "context": "MAX_TOKENS", "filtered": "SAFETY"}
 _SECTION = "\n\n"
+_LINE_ENDS = b"\xe2\x80"
+"""What U+2028 and U+2029 begin with, as do dashes and quotation marks."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _quoted = msgspec.json.Encoder().encode
@@ -124,16 +126,18 @@ class GeminiEncoder:
         if type(event) is TextDelta and self._begun:
             self._open[event.index].pieces.append(event.text)
             try:
-                return self._text_head + _quoted(event.text) + self._text_tail
+                told = self._text_head + _quoted(event.text) + self._text_tail
             except UnicodeEncodeError:
-                return self._text_head + _written(event.text) + self._text_tail
-        return self._writers[type(event)](event)
+                told = self._text_head + _written(event.text) + self._text_tail
+        else:
+            told = self._writers[type(event)](event)
+        return _in_one_line(told) if _LINE_ENDS in told else told
 
     def error(self, error: GatewayError) -> bytes | None:
         """Return the error chunk; nothing follows it."""
         if self._framing != "sse":
             return None
-        return b"data: " + render_error(error)[1] + b"\r\n\r\n"
+        return b"data: " + _in_one_line(render_error(error)[1]) + b"\r\n\r\n"
 
     def reply(self, events: Sequence[Event]) -> bytes:
         """Return a whole response, or a count of tokens."""
@@ -293,6 +297,14 @@ class GeminiEncoder:
             candidate["citationMetadata"] = {"citationSources": self._sources}
         usage = _counts(self._usage or Usage())
         return {"candidates": [candidate], "usageMetadata": usage, **self._named}
+
+
+def _in_one_line(told: bytes) -> bytes:
+    """Return JSON text that JavaScript, too, holds for a single line.
+
+    Google's SDK for it finds the records of a stream with a pattern whose dot stops there.
+    """
+    return told.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
 
 
 def _written(value: Any) -> bytes:

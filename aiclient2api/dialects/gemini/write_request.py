@@ -7,7 +7,7 @@ never know who asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aiclient2api.conversation import tool_names
@@ -19,6 +19,7 @@ from aiclient2api.dialects.gemini.request import NESTED, SSE_QUERY, GeminiReques
 from aiclient2api.dialects.gemini.schemas import OUTPUT, Budget, for_gemini
 from aiclient2api.dialects.gemini.thinking import model_of, thinking_config
 from aiclient2api.dialects.gemini.write_contents import ContentsOut
+from aiclient2api.dialects.nodes import code
 from aiclient2api.dialects.wire_request import composed
 from aiclient2api.errors import InvalidRequest
 
@@ -73,7 +74,7 @@ def write_request(conversation: Conversation) -> GeminiRequest:
         config = settings.generation()
         if config:
             document["generationConfig"] = config
-    losses = merged(conversation.dropped, moved, turns.losses, out.lost, settings.lost)
+    losses = merged(named.dropped, moved, turns.losses, out.lost, settings.lost)
     return GeminiRequest(
         body=composed(document),
         model=conversation.model,
@@ -83,6 +84,16 @@ def write_request(conversation: Conversation) -> GeminiRequest:
         query=SSE_QUERY if conversation.streaming else (),
         losses=losses,
     )
+
+
+# How other vendors' searches are narrowed; Google's takes no such options.
+_SEARCH_OPTIONS = (
+    "max_uses",
+    "search_context_size",
+    "allowed_domains",
+    "blocked_domains",
+    "user_location",
+)
 
 
 class _Settings:
@@ -121,6 +132,7 @@ class _Settings:
                 self.lost.append("tool:web_search")
         elif searches:
             document["tools"] = [{"googleSearch": {}}]
+            self.lost += _narrowed(conversation.tools)
         calling = self._choice(choice, declared)
         if calling:
             document["toolConfig"] = {"functionCallingConfig": calling}
@@ -169,13 +181,13 @@ class _Settings:
         self.lost += lost
         if thinking is not None:
             config["thinkingConfig"] = thinking
-        for code, value in (
+        for name, value in (
             ("user", conversation.user),
             ("metadata", conversation.metadata),
             ("prompt_cache_key", conversation.cache_key),
         ):
             if value:
-                self.lost.append(code)
+                self.lost.append(name)
         return config
 
     def _sampling(self, sampling: Sampling) -> dict[str, Any]:
@@ -220,3 +232,15 @@ class _Settings:
             if changed:
                 self.lost.append("schema")
         return config
+
+
+def _narrowed(tools: Sequence[Tool]) -> Iterator[str]:
+    """Yield the codes of what searches among *tools* were told beyond that they may run."""
+    for tool in tools:
+        if tool.kind == "web_search":
+            raw = tool.raw or {}
+            filters = raw.get("filters")
+            places = (raw, filters if isinstance(filters, Mapping) else {})
+            for key in _SEARCH_OPTIONS:
+                if any(place.get(key) for place in places):
+                    yield code("field", f"{tool.kind}.{key}")

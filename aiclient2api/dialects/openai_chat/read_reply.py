@@ -15,6 +15,7 @@ import msgspec
 from zope.interface import implementer
 
 from aiclient2api.conversation.events import (
+    CALL,
     MEDIA,
     REASONING,
     REFUSAL,
@@ -32,6 +33,8 @@ from aiclient2api.conversation.events import (
     UsageReported,
 )
 from aiclient2api.conversation.grammar import ended
+from aiclient2api.dialects.faults import told_error
+from aiclient2api.dialects.openai_chat.finish_reasons import reason_of, tells
 from aiclient2api.dialects.openai_chat.read_messages import thoughts_in
 from aiclient2api.dialects.openai_chat.reply_calls import Calls, Piece
 from aiclient2api.dialects.openai_chat.watch import (
@@ -42,27 +45,16 @@ from aiclient2api.dialects.openai_chat.watch import (
 )
 from aiclient2api.dialects.watching import count, decode
 from aiclient2api.dialects.wire_request import entry, listed
+from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.framing.json_text import write
 from aiclient2api.interfaces import IEventDecoder
 from aiclient2api.values import Usage
 
-_REASONS = {
-    "stop": "end",
-    "length": "length",
-    "tool_calls": "tool_use",
-    "function_call": "tool_use",
-    "content_filter": "filtered",
-    # Zhipu's
-    "sensitive": "filtered",
-    "model_context_window_exceeded": "context",
-    # No words of this dialect, but a cut answer must not pass for a whole one.
-    "max_tokens": "length",
-    "model_length": "length",
-    "safety": "filtered",
-    "tool_use": "tool_use",
-}
 _DATA_URL = re.compile(r"data:([^;,]+)(?:;[^;,]*)*;base64,([A-Za-z0-9+/]+={0,2})", re.ASCII)
 _NOTHING_TOLD = Usage()
+_LONGEST_WORD = 60
+_WHOLE = ("end", "tool_use", "paused")
+"""Reasons of answers that nobody cut."""
 
 
 # None of these can hold itself, so the collector of garbage need not look at them.
@@ -76,6 +68,9 @@ class _Delta(msgspec.Struct, gc=False):
     function_call: Any = None
     annotations: Any = None
     images: Any = None
+
+
+_SILENCE = _Delta()
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -148,6 +143,8 @@ class ChatDecoder:
         self._kind = ""
         self._index = -1
         self._citations: list[Any] = []
+        # What deltas told of.
+        self._told: set[str] = set()
         self._usage: Usage | None = None
         self._reason: str | None = None
         self._id = ""
@@ -206,6 +203,9 @@ class ChatDecoder:
         out: list[Event] = []
         self._close(out)
         self._calls.close(self._id, out)
+        if self._reason in _WHOLE and self._calls.lacks_name(wanted=self._reason == "tool_use"):
+            out.append(Failed(_nameless()))
+            return out
         out.append(Finished(ended(self._reason, called=self._calls.called)))
         return out
 
@@ -219,18 +219,23 @@ class ChatDecoder:
             # What is no number is the first.
             if isinstance(choice.index, int) and choice.index:
                 continue
-            if choice.finish_reason in BREAKS:
+            finish = choice.finish_reason if tells(choice.finish_reason) else None
+            reason = None if finish is None else reason_of(finish)
+            if finish is not None and reason is None:
                 self._over = True
-                error = broke_off(choice.error, choice.finish_reason, stream=not whole)
-                out.append(Failed(error))
+                out.append(Failed(_broken(choice, stream=not whole)))
                 return
             if not self._started:
                 self._start(chunk, out)
-            delta = choice.delta if choice.delta is not None else choice.message
-            if delta is not None:
-                self._say(delta, out, whole=whole)
-            if choice.finish_reason:
-                self._finish(choice.finish_reason)
+            if choice.message is None or (choice.delta is not None and choice.delta != _SILENCE):
+                if choice.delta is not None:
+                    self._say(choice.delta, out, whole=whole)
+            elif whole:
+                self._say(choice.message, out, whole=True)
+            else:
+                self._repeat(choice.message, out)
+            if reason is not None:
+                self._finish(reason)
             if choice.usage is not None:
                 # Moonshot: https://platform.moonshot.ai/docs/api/chat
                 self._count(choice.usage, out)
@@ -245,6 +250,26 @@ class ChatDecoder:
         self._id = _string(chunk.id)
         out.append(Started(self._id, _string(chunk.model), max(count(chunk.created) or 0, 0)))
 
+    def _repeat(self, message: _Delta, out: list[Event]) -> None:
+        """Tell of a message within a stream: some tell all of the answer again at its end."""
+        told = self._told
+        untold = _Delta(
+            content=None if TEXT in told else message.content,
+            refusal=None if REFUSAL in told else message.refusal,
+            tool_calls=None if CALL in told else message.tool_calls,
+            function_call=None if CALL in told else message.function_call,
+            annotations=None if "annotations" in told else message.annotations,
+            images=None if MEDIA in told else message.images,
+        )
+        if REASONING not in told:
+            untold.reasoning_content = message.reasoning_content
+            untold.reasoning = message.reasoning
+            untold.reasoning_details = message.reasoning_details
+        # There are some, too, that say "message" in each chunk and mean a delta.
+        self._told = {*told}
+        self._say(untold, out, whole=False)
+        self._told = told
+
     def _say(self, delta: _Delta, out: list[Event], *, whole: bool) -> None:
         thought = delta.reasoning_content or delta.reasoning
         if thought is None and delta.reasoning_details is not None:
@@ -258,6 +283,7 @@ class ChatDecoder:
             else:
                 self._say_parts(content, out)
         if delta.annotations:
+            self._told.add("annotations")
             self._citations += listed(delta.annotations)
         if self._citations and self._kind is TEXT:
             self._cite(out)
@@ -265,6 +291,8 @@ class ChatDecoder:
             out.append(TextDelta(self._within(REFUSAL, out), delta.refusal))
         if delta.images:
             self._show(delta.images, out)
+        if delta.tool_calls or delta.function_call:
+            self._told.add(CALL)
         if delta.tool_calls:
             self._close(out)
             for piece in delta.tool_calls:
@@ -319,11 +347,10 @@ class ChatDecoder:
             self._usage = usage
             out.append(UsageReported(usage))
 
-    def _finish(self, reason: Any) -> None:
+    def _finish(self, reason: str) -> None:
         # Some change their mind in a later chunk; what said more than "end" counts.
         if self._reason in (None, "end"):
-            known = reason.lower() if isinstance(reason, str) else ""
-            self._reason = _REASONS.get(known, "end")
+            self._reason = reason
 
     def _take_index(self) -> int:
         index = self._blocks
@@ -334,6 +361,7 @@ class ChatDecoder:
         """Return the open block of *kind*, opened if need be."""
         if self._kind is not kind:
             self._close(out)
+            self._told.add(kind)
             self._kind, self._index = kind, self._take_index()
             self._in_text = kind is TEXT
             out.append(BlockOpened(self._index, kind))
@@ -343,6 +371,27 @@ class ChatDecoder:
         if self._kind:
             out.append(BlockClosed(self._index))
             self._kind, self._in_text = "", False
+
+
+def _broken(choice: _Choice, *, stream: bool) -> UpstreamError:
+    """Return the error of an answer that ended with a word that says no end."""
+    word = choice.finish_reason
+    if choice.error or word in BREAKS:
+        return broke_off(choice.error, word, stream=stream)
+    message = (
+        f"The upstream ended its answer with the finish_reason {str(word)[:_LONGEST_WORD]!r},"
+        " which does not say that the answer is whole; try again."
+    )
+    return told_error(message, (word,), stream=stream)
+
+
+def _nameless() -> UpstreamError:
+    return UpstreamError(
+        "The upstream called a tool without naming it; try again.",
+        fault=Fault.SERVER,
+        status=502,
+        code="nameless_call",
+    )
 
 
 def _odd(data: bytes) -> _Chunk | None:

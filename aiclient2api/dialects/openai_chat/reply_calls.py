@@ -9,7 +9,8 @@ It must never know what else the answer holds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -29,6 +30,8 @@ from aiclient2api.conversation.tools import arguments_of
 from aiclient2api.dialects.openai_chat.request import NAME
 from aiclient2api.dialects.wire_request import entry
 from aiclient2api.framing.json_text import write
+
+_MARKS = re.compile(r'[{}"\\]')
 
 
 class Function(msgspec.Struct):
@@ -67,6 +70,56 @@ class _Call:
     custom: bool = False
     signature: str = ""
     sealed: bool = False
+    _end: _End = attrs.field(factory=lambda: _End())
+
+    @property
+    def whole(self) -> bool:
+        """Whether its arguments are one object, and nothing of it is missing."""
+        return self._end.reached(self.pieces)
+
+
+class _End:
+    """
+    Where the object ends that the pieces of a call's arguments make.
+
+    Each piece is looked at once, however often it is asked.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._depth = 0
+        self._quoted = self._escaped = False
+        # Once the braces are even: whether that was an object, and nothing is behind it.
+        self._reached: bool | None = None
+
+    def reached(self, pieces: Sequence[str]) -> bool:
+        """Say whether *pieces*, to which some may have been added, are one object."""
+        while self._seen < len(pieces):
+            piece = pieces[self._seen]
+            self._seen += 1
+            if self._reached is not None:
+                self._reached = self._reached and not piece.strip()
+            elif self._closes(piece):
+                self._reached = is_object("".join(pieces[: self._seen]))
+        return self._reached is True
+
+    def _closes(self, piece: str) -> bool:
+        passed = 0 if self._escaped else -1
+        self._escaped = False
+        for mark in _MARKS.finditer(piece):
+            at, sign = mark.start(), mark[0]
+            if at == passed:
+                continue
+            if sign == "\\":
+                self._escaped = at + 1 == len(piece)
+                passed = at + 1
+            elif sign == '"':
+                self._quoted = not self._quoted
+            elif not self._quoted:
+                self._depth += 1 if sign == "{" else -1
+                if self._depth <= 0:
+                    return True
+        return False
 
 
 class Calls:
@@ -86,6 +139,17 @@ class Calls:
     def called(self) -> bool:
         """Whether any call was told."""
         return any(call.block >= 0 for call in self._calls)
+
+    def lacks_name(self, *, wanted: bool) -> bool:
+        """
+        Say whether a call is left that has no name: nobody could run it.
+
+        :param wanted: The upstream says that it called something.
+        """
+        nameless = [call for call in self._calls if not call.name]
+        if wanted and nameless and not self.called:
+            return True
+        return any(call.id or call.pieces for call in nameless)
 
     def take(self, piece: Piece, out: list[Event], *, whole: bool = False) -> None:
         """
@@ -131,7 +195,7 @@ class Calls:
             if call.name and not call.id:
                 call.id = _made(answer, position)
             if not call.name:
-                # Nobody could run it.
+                # Nobody could run it, see `lacks_name`.
                 continue
             self._tell(call, out)
             if call.custom:
@@ -142,13 +206,13 @@ class Calls:
         if isinstance(index, int):
             call = self._by_index.get(index)
             # Some give all calls the same number.
-            if call is None or (id and name and call.id and call.id != id):
+            if call is None or _is_other(call, id, name):
                 call = self._by_index[index] = self._new()
             return call
         if id:
             return self._by_id.get(id) or self._unnamed() or self._new()
         last = self._calls[-1] if self._calls else None
-        if last is None or (name and last.name and is_object("".join(last.pieces))):
+        if last is None or (name and last.name and last.whole):
             return self._new()
         return last
 
@@ -172,6 +236,15 @@ class Calls:
         if not call.custom:
             out += [ArgumentsDelta(call.block, text) for text in call.pieces[call.told :]]
             call.told = len(call.pieces)
+
+
+def _is_other(call: _Call, id: str, name: str) -> bool:
+    """Say whether a piece with that id and name is of another call than *call*."""
+    if not name:
+        return False
+    if id and call.id:
+        return id != call.id
+    return bool(call.name) and name != call.name and call.whole
 
 
 def _made(answer: str, position: int) -> str:

@@ -106,7 +106,7 @@ class MessagesOut:
             if thought:
                 self.losses.append("reasoning")
             return
-        message: Message = {"role": "assistant", "content": _content(said) or None}
+        message: Message = {"role": "assistant", "content": _content(said, apart=False) or None}
         if not thought and calls and self._traits.reasoning_with_calls:
             thought = _UNKEPT
         if thought:
@@ -168,7 +168,8 @@ class MessagesOut:
             self.losses.append("tool_error")
             said = _failing(said)
         id = call_ids.short(result.id, CALL_ID)
-        self.messages.append({"role": "tool", "tool_call_id": id, "content": _content(said)})
+        content = _content(said, apart=False)
+        self.messages.append({"role": "tool", "tool_call_id": id, "content": content})
         return shown
 
     def _written(self, parts: Iterable[Part]) -> list[Written]:
@@ -252,11 +253,20 @@ def _is_text(written: Written) -> bool:
     return bool(written["type"] == "text")
 
 
-def _content(said: Sequence[Written]) -> str | list[Written]:
-    """Return parts as one string if they are texts without markers."""
-    if all(each.keys() == {"type", "text"} for each in said):
-        return "\n".join(each["text"] for each in said)
-    return [*said]
+def _content(said: Sequence[Written], *, apart: bool = True) -> str | list[Written]:
+    """
+    Return parts as one string if they are texts without markers.
+
+    :param apart: A line ends between two of them. What a model or a tool said is cut into
+        parts anywhere, within a sentence even, and nothing may be put in between.
+    """
+    if not all(each.keys() == {"type", "text"} for each in said):
+        return [*said]
+    texts = [each["text"] for each in said]
+    if apart:
+        ends = [text if text[-1:].isspace() else f"{text}\n" for text in texts[:-1]]
+        texts = [*ends, *texts[-1:]]
+    return "".join(texts)
 
 
 def _failing(said: Sequence[Written]) -> list[Written]:

@@ -63,6 +63,8 @@ _FINISH_REASONS = {
     "filtered": "content_filter",
     "paused": "stop",
 }
+_CUTS = ("length", "context", "filtered")
+"""Reasons of answers whose last call may be half of one."""
 _ID_PREFIX = re.compile(r"(?:chatcmpl|cmpl|resp|response|msg|gen)[-_]")
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -122,6 +124,7 @@ class ChatEncoder:
         self._text_index = -1
         self._thoughts = Thoughts()
         self._calls: dict[int, _Call] = {}
+        self._bare: list[_Call] = []
         self._called = 0
         self._images = 0
         self._sources = Sources()
@@ -145,6 +148,8 @@ class ChatEncoder:
     def reply(self, events: Sequence[Event]) -> bytes:
         """Return a completion."""
         reply = fold(events)
+        if reply.reason in _CUTS:
+            _strip(reply.blocks, events)
         message, called = self._message(reply.blocks)
         choice = {
             "index": 0,
@@ -259,9 +264,12 @@ class ChatEncoder:
         call = self._calls.get(event.index)
         if call is None or call.number < 0:
             return b""
-        if call.custom and not self._legacy:
-            return call.head + write(text_of("".join(call.pieces) or "{}")) + call.tail
-        return b"" if call.pieces else call.head + b'"{}"' + call.tail
+        if not call.pieces:
+            # Without arguments, or cut before them: only the end tells.
+            self._bare.append(call)
+        elif call.custom and not self._legacy:
+            return call.head + write(text_of("".join(call.pieces))) + call.tail
+        return b""
 
     def _counted(self, event: UsageReported) -> bytes:
         self._usage = event.usage
@@ -269,6 +277,8 @@ class ChatEncoder:
 
     def _finished(self, event: Finished) -> bytes:
         pieces: list[bytes] = []
+        if event.reason not in _CUTS:
+            pieces += [call.head + b'"{}"' + call.tail for call in self._bare]
         annotations = self._sources.annotations()
         if annotations:
             # In one piece: OpenAI's own library cannot put several together.
@@ -361,6 +371,14 @@ _STEPS: dict[type, Callable[[ChatEncoder, Any], bytes]] = {
     Finished: ChatEncoder._finished,
     Failed: ChatEncoder._failed,
 }
+
+
+def _strip(blocks: Sequence[Block], events: Sequence[Event]) -> None:
+    """Take the empty arguments from calls that were cut before theirs: nobody is to run one."""
+    told = {event.index for event in events if isinstance(event, ArgumentsDelta)}
+    for index, block in enumerate(blocks):
+        if block.kind == CALL and index not in told:
+            block.text = ""
 
 
 def _has(request: ChatRequest, key: str) -> bool:

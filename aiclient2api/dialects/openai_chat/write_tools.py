@@ -13,9 +13,12 @@ import attrs
 
 from aiclient2api.conversation.request import Conversation, Tool, ToolChoice
 from aiclient2api.conversation.tools import as_function
+from aiclient2api.dialects.nodes import code
 from aiclient2api.dialects.openai_chat.models import Model
 from aiclient2api.dialects.openai_schemas import holds_strictly, rooted
 
+# What every tool has, or what is told as a loss of its own.
+_OF_NO_WISH = ("type", "name", "cache_control")
 _PLACE = ("city", "country", "region", "timezone")
 
 
@@ -42,7 +45,9 @@ def tools_out(asked: Conversation, model: Model) -> ToolsOut:
     tools = [tool for tool in asked.tools if tool.kind != "web_search"]
     for tool in asked.tools:
         if tool.kind == "web_search" and model.searches:
-            out.fields["web_search_options"] = _search(tool.raw or {})
+            out.fields["web_search_options"] = _search(tool.raw or {}, out.losses)
+            if tool.cache is not None:
+                out.losses.append("cache_control")
         elif tool.kind == "web_search":
             out.losses.append("tool:web_search")
     choice = asked.tool_choice or ToolChoice()
@@ -104,7 +109,8 @@ def _function(tool: Tool, losses: list[str]) -> dict[str, Any]:
     return {"type": "function", "function": told}
 
 
-def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _search(raw: Mapping[str, Any], losses: list[str]) -> dict[str, Any]:
+    """Return how to search; whatever else was wished is named in *losses*."""
     told: dict[str, Any] = {}
     if raw.get("search_context_size") in ("low", "medium", "high"):
         told["search_context_size"] = raw["search_context_size"]
@@ -113,4 +119,8 @@ def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
         known = {key: place[key] for key in _PLACE if isinstance(place.get(key), str)}
         if known:
             told["user_location"] = {"type": "approximate", "approximate": known}
+    wished = (key for key, value in raw.items() if value not in (None, "", [], {}))
+    losses += [
+        code("field", f"web_search.{key}") for key in wished if key not in (*told, *_OF_NO_WISH)
+    ]
     return told

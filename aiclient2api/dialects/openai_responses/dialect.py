@@ -18,7 +18,6 @@ from aiclient2api.dialects.openai_responses import state
 from aiclient2api.dialects.openai_responses.read_reply import ResponsesDecoder
 from aiclient2api.dialects.openai_responses.read_request import read_request
 from aiclient2api.dialects.openai_responses.request import NAME, ResponsesRequest
-from aiclient2api.dialects.openai_responses.shapes import code_of
 from aiclient2api.dialects.openai_responses.watch import ResponsesReader
 from aiclient2api.dialects.openai_responses.write_reply import ResponsesEncoder
 from aiclient2api.dialects.openai_responses.write_request import NAME_RULE, write_request
@@ -28,7 +27,7 @@ from aiclient2api.dialects.wire_request import (
     chosen,
     objects,
 )
-from aiclient2api.errors import Fault, GatewayError, UnknownRoute, UpstreamError
+from aiclient2api.errors import GatewayError, UnknownRoute
 from aiclient2api.framing.json_text import check, write
 from aiclient2api.interfaces import (
     IConversation,
@@ -73,9 +72,10 @@ class OpenAIResponses:
         """Read the URL and the headers."""
         if endpoint.action == "generate":
             return Route(action=endpoint.action, headers=chosen(_PASSED, headers))
-        if not rest or "/" in rest:
+        if not state.is_id(rest):
+            # Any other text might lead an upstream's URL elsewhere.
             raise UnknownRoute(
-                f"There is nothing at /v1/responses/{rest}; ask for /v1/responses/ID.",
+                f"There is nothing at /v1/responses/{rest[:100]}; ask for /v1/responses/ID.",
                 code="not_found",
             )
         return Route(action=endpoint.action, model=rest, headers=chosen(_PASSED, headers))
@@ -97,13 +97,17 @@ class OpenAIResponses:
             for _ in objects(fields, given):
                 pass
         fields.one("instructions")
-        return ResponsesRequest(
+        request = ResponsesRequest(
             body=fields,
             model=fields.name("model"),
             streaming=fields.flag("stream"),
             headers=route.headers,
             query=route.query,
         )
+        # Both are read once the answer is there, or where it is kept: too late to refuse them.
+        state.previous(request)
+        state.wants_store(request)
+        return request
 
     def needs_bytes(self, media: Media) -> bool:
         """Say no: OpenAI fetches what it is given the address of."""
@@ -169,10 +173,6 @@ class OpenAIResponses:
 
     def render_error(self, error: GatewayError) -> tuple[int, bytes]:
         """Return status and JSON body of *error*."""
-        if isinstance(error, UpstreamError) and error.fault is Fault.CONTEXT:
-            # What agents look for before they shorten a conversation.
-            told = {**openai_shapes.error_object(error), "code": code_of(error)}
-            return error.status, write({"error": told})
         return openai_shapes.render_error(error)
 
     def render_models(self, models: Sequence[ModelInfo]) -> bytes:

@@ -29,6 +29,7 @@ from aiclient2api.conversation.seals import Seal, taken
 from aiclient2api.conversation.tools import arguments_of
 from aiclient2api.dialects.nodes import Node, code, kind_of
 from aiclient2api.dialects.openai_media import read_audio, read_file, read_image
+from aiclient2api.dialects.openai_responses.media_words import instead_of
 from aiclient2api.dialects.openai_responses.request import NAME
 from aiclient2api.dialects.wire_request import wrong
 from aiclient2api.errors import InvalidRequest
@@ -84,10 +85,26 @@ class Items:
         parts = self._parts(item, "content")
         if role not in _INSTRUCTIONS:
             self._say(role, *parts)
-        elif self.turns:
-            self._say("system", *(part for part in parts if isinstance(part, Text)))
         else:
-            self.system += [part for part in parts if isinstance(part, Text)]
+            told = [each for each in map(self._instructing, parts) if each is not None]
+            if self.turns:
+                self._say("system", *told)
+            else:
+                self.system += told
+
+    def _instructing(self, part: Part) -> Text | None:
+        """Return *part* as it stands among instructions, which are text everywhere else."""
+        if isinstance(part, Image | File | Audio):
+            loss, sentence = instead_of(part)
+            self.dropped.append(loss)
+            return Text(f"[{sentence}]")
+        return (
+            Text(part.text)
+            if isinstance(part, Refusal)
+            else part
+            if isinstance(part, Text)
+            else None
+        )
 
     def _reasoning(self, item: Node) -> None:
         told = [*item.objects("summary")] or [*item.objects("content")]

@@ -8,7 +8,8 @@ what is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -32,6 +33,8 @@ from aiclient2api.dialects.openai_responses.reply_items import (
     MediaItem,
     MessageItem,
     ReasoningItem,
+    Word,
+    words,
 )
 from aiclient2api.dialects.openai_responses.watch import (
     RESPONSE,
@@ -84,10 +87,12 @@ class Family(Generic[T]):
 
     def __init__(self, make: Callable[[str, str], T]) -> None:
         self.all: list[T] = []
-        self._told: list[T] | None = None
+        self._told: dict[Word, deque[T]] | None = None
+        self._listed: set[int] = set()
         self._make = make
         self._at: dict[int, T] = {}
         self._ids: dict[str, T] = {}
+        self._called: dict[str, T] = {}
 
     def at(self, told: Told, kind: str = "") -> T:
         """Return the item that *told* belongs to; ids count more than places."""
@@ -123,17 +128,33 @@ class Family(Generic[T]):
         One that was told answers for one of the list: a model may well say the same twice.
         """
         if self._told is None:
-            self._told = list(self.all)
+            self._told = {}
+            for each in self.all:
+                word = each.told()
+                if word is not None:
+                    self._told.setdefault(word, deque()).append(each)
         found = self.known(place, item)
         if found is None:
-            same = next((each for each in self._told if each.says(item)), None)
-            if same is None:
-                return self._new(place, _text(item, "id"), kind)
-            self._told.remove(same)
-            return None
-        if found in self._told:
-            self._told.remove(found)
+            if self._answers(item, self._told):
+                return None
+            found = self._new(place, _text(item, "id"), kind)
+        self._listed.add(id(found))
         return None if found.finished else found
+
+    def _answers(self, item: dict[str, Any], told: Mapping[Word, deque[T]]) -> bool:
+        """Say whether one that was told, and was not listed yet, answers for *item*."""
+        for same in (told.get(word, ()) for word in words(item)):
+            while same:
+                each = same.popleft()
+                if id(each) not in self._listed:
+                    self._listed.add(id(each))
+                    return True
+        return False
+
+    def note(self, item: T) -> None:
+        """Note which call *item* is, once that is known."""
+        if item.call:
+            self._called.setdefault(item.call, item)
 
     def known(self, place: int, item: dict[str, Any]) -> T | None:
         """Return the item that has *item*'s id, its call, or its place, in this order."""
@@ -141,11 +162,9 @@ class Family(Generic[T]):
         if found is not None:
             return found
         call = _text(item, "call_id")
-        if call:
-            same = (each for each in self.all if each.call == call)
-            found = next(same, None)
-            if found is not None:
-                return found
+        found = self._called.get(call) if call else None
+        if found is not None:
+            return found
         found = self._at.get(place)
         # Two calls are not the same one because an upstream gave both the same place.
         return None if found is not None and call and found.call not in ("", call) else found
@@ -218,7 +237,8 @@ class ResponsesDecoder:
             self._give_up(_unfinished(str(answer.status)))
         else:
             self._conclude(answer, cut=False)
-            out += self.end()
+            # Without a word that says so it is not whole: its connection may have broken.
+            out += self.end() if answer.status in _ENDS else ()
         return out
 
     def end(self) -> Sequence[Event]:
@@ -290,14 +310,16 @@ class ResponsesDecoder:
         item = value(told.item)
         family, kind = self._family(item)
         if family is not None:
-            family.begun(told.output_index, item, kind).begin(item)
+            begun = family.begun(told.output_index, item, kind)
+            begun.begin(item)
+            family.note(begun)
 
     def _done(self, told: Told) -> None:
         item = value(told.item)
         family, kind = self._family(item)
-        found = None if family is None else family.whole(told.output_index, item, kind)
-        if found is not None:
-            found.finish(item)
+        if family is None:
+            return
+        self._finish(family, family.whole(told.output_index, item, kind), item)
 
     def _bare(self, told: Told) -> None:
         """Do nothing: that it began is told before."""
@@ -320,16 +342,18 @@ class ResponsesDecoder:
         answer = decode(RESPONSE, bytes(told.response)) or Response()
         if answer.status == "failed":
             self._fail(told)
-        else:
+        elif answer.status == "cancelled":
+            self._give_up(_unfinished("cancelled"))
+        elif answer.status is None or answer.status in (*_ENDS, *_NOT_YET):
+            # Some repeat the response as it was when it began: the event counts.
             self._conclude(answer, cut=cut)
 
     def _conclude(self, answer: Response, *, cut: bool) -> None:
         items = value(answer.output)
         for place, item in enumerate(items if isinstance(items, list) else ()):
             family, kind = self._family(item)
-            found = None if family is None else family.listed(place, item, kind)
-            if found is not None:
-                found.finish(item)
+            if family is not None:
+                self._finish(family, family.listed(place, item, kind), item)
         for each in (self._messages, self._thoughts, self._calls):
             for open_item in each.all:
                 open_item.close()
@@ -337,9 +361,17 @@ class ResponsesDecoder:
         if usage is not None:
             self._blocks.out.append(UsageReported(usage))
         why = entry(answer.incomplete_details, "reason")
-        cut = cut or answer.status == "incomplete" or isinstance(why, str)
+        cut = cut or self._blocks.cut or answer.status == "incomplete" or isinstance(why, str)
         self._reason = "end" if not cut else "filtered" if why == "content_filter" else "length"
         self._over = True
+
+    def _finish(self, family: Family[Any], found: Item | None, item: dict[str, Any]) -> None:
+        if item.get("status") == "incomplete" and family in (self._messages, self._calls):
+            # Whatever is said of the answer: half a call must not be run.
+            self._blocks.cut = True
+        if found is not None:
+            found.finish(item)
+            family.note(found)
 
     def _family(self, item: Any) -> tuple[Family[Any] | None, str]:
         kind = _text(item, "type")
@@ -383,6 +415,7 @@ class ResponsesDecoder:
         return self._blocks.out
 
 
+_ENDS = ("completed", "incomplete")
 _NOT_YET = ("queued", "in_progress", "cancelled")
 _CALLS = ("function_call", "custom_tool_call", "local_shell_call", "shell_call")
 

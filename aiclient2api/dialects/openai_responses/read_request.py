@@ -12,6 +12,8 @@ from aiclient2api.conversation.losses import merged
 from aiclient2api.conversation.request import (
     Conversation,
     OutputFormat,
+    Part,
+    Refusal,
     Sampling,
     Text,
     Thinking,
@@ -120,11 +122,22 @@ def _read_input(body: Node, items: Items) -> None:
     given = body.members.get("input")
     if isinstance(given, str):
         items.turns.append(Turn("user", (Text(given),)))
-        return
-    if given is None:
+    elif given is None:
         raise body.wrong("input", "a text or a list of items")
-    for item in body.objects("input"):
-        items.take(item)
+    else:
+        for item in body.objects("input"):
+            items.take(item)
+    if not items.system and not any(_says(part) for turn in items.turns for part in turn.parts):
+        raise InvalidRequest(
+            "The field input holds nothing that the model can answer; send a text or a list of"
+            " items, one of which is a message.",
+            code="missing_field",
+            param="input",
+        )
+
+
+def _says(part: Part) -> bool:
+    return not isinstance(part, Text | Refusal) or part.text != ""
 
 
 def _sampling(body: Node) -> Sampling:

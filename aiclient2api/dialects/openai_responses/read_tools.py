@@ -6,7 +6,9 @@ It must never know how another dialect writes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import attrs
 
 from aiclient2api.conversation.request import Tool, ToolChoice
 from aiclient2api.dialects.nodes import Node, code
@@ -14,6 +16,12 @@ from aiclient2api.dialects.openai_responses.read_items import SHELL
 
 WEB_SEARCH = "web_search"
 """The search, and how the names of its older versions begin."""
+
+_SEARCH = ("type", "search_context_size", "user_location", "filters")
+"""What of a search other dialects may have a word for; who writes it says what was lost."""
+
+_ONLINE = ("external_web_access", True)
+"""What is so unless it is said otherwise; Codex says it."""
 
 _MODES = ("auto", "none", "required")
 
@@ -62,6 +70,11 @@ def _read(node: Node, kind: str, namespace: str, tools: list[Tool], dropped: lis
         tool = Tool("local_shell", SHELL, raw=node.members)
     elif kind.startswith(WEB_SEARCH):
         tool = Tool("web_search", WEB_SEARCH, raw=node.members)
+        dropped += [
+            code("field", f"{WEB_SEARCH}.{key}")
+            for key, value in node.members.items()
+            if value is not None and key not in _SEARCH and (key, value) != _ONLINE
+        ]
     else:
         dropped.append(code("tool", kind))
         return
@@ -82,20 +95,43 @@ def read_choice(request: Node, tools: Sequence[Tool]) -> tuple[ToolChoice | None
     choice = request.object("tool_choice")
     if choice is None or not tools:
         return None, []
+    offer = _Offer.of(tools)
     if choice.name("type") == "allowed_tools":
         mode = choice.choice("mode", "auto", "required") or "auto"
-        named = [_named(each, tools) for each in choice.objects("tools")]
+        named = [_named(each, offer) for each in choice.objects("tools")]
         allowed = tuple(name for name in named if name)
         if named and not allowed:
             return None, ["tool_choice"]
         return ToolChoice(mode, allowed), [] if len(named) == len(allowed) else ["tool_choice"]
-    name = _named(choice, tools)
+    name = _named(choice, offer)
     if not name:
         return None, ["tool_choice"]
     return ToolChoice("named", (name,)), []
 
 
-def _named(choice: Node, tools: Sequence[Tool]) -> str:
+@attrs.frozen
+class _Offer:
+    """
+    The tools there are, by name.
+
+    :ivar flat: All flat names.
+    :ivar bare: Names without their namespaces, to the flat names they may mean.
+    """
+
+    flat: frozenset[str]
+    bare: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, tools: Sequence[Tool]) -> _Offer:
+        """Return what *tools* are called."""
+        bare: dict[str, set[str]] = {}
+        for tool in tools:
+            bare.setdefault(tool.name, set()).add(tool.flat_name)
+        flat = frozenset(tool.flat_name for tool in tools)
+        return cls(flat, {name: frozenset(flats) for name, flats in bare.items()})
+
+
+def _named(choice: Node, offer: _Offer) -> str:
     """Return the flat name of the tool that *choice* means, ``""`` for one that was dropped."""
     kind = choice.name("type")
     if kind == "local_shell":
@@ -107,7 +143,8 @@ def _named(choice: Node, tools: Sequence[Tool]) -> str:
     else:
         return ""
     flat = Tool(kind, name, namespace=namespace).flat_name
-    known = {tool.flat_name for tool in tools if tool.flat_name == flat}
+    if flat in offer.flat:
+        return flat
     # Without its namespace a name is good enough as long as it means one tool only.
-    known = known or {tool.flat_name for tool in tools if tool.name == name}
-    return known.pop() if len(known) == 1 else ""
+    meant = offer.bare.get(name, frozenset())
+    return next(iter(meant)) if len(meant) == 1 else ""

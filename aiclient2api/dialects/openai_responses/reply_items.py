@@ -9,6 +9,7 @@ It must never know which event told of what.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -54,11 +55,13 @@ class Blocks:
 
     :ivar out: What is to be told, until it is taken.
     :ivar called: Whether there was a call.
+    :ivar cut: Whether a message or a call was said to be less than whole.
     :ivar answer: The answer's id.
     """
 
     def __init__(self) -> None:
         self.out: list[Event] = []
+        self.cut = False
         self.called = False
         self.answer = ""
         self._count = 0
@@ -74,6 +77,10 @@ class Blocks:
     def invented(self) -> str:
         """Return an id for a call that was given none."""
         return f"call_{self.answer}_{self._count}"
+
+
+Word = tuple[str, str]
+"""Where a text stands in its item, where that may be in several places, and the text."""
 
 
 class Item(Protocol):
@@ -98,8 +105,8 @@ class Item(Protocol):
     def close(self) -> None:
         """Close its blocks: nothing more will come."""
 
-    def says(self, item: dict[str, Any]) -> bool:
-        """Say whether it has told the very content of *item*."""
+    def told(self) -> Word | None:
+        """Return what it has told, None if it cannot be known again by that."""
 
 
 @attrs.define
@@ -165,7 +172,7 @@ class MessageItem:
     def finish(self, item: dict[str, Any]) -> None:
         """Tell what the whole message holds beyond what was told."""
         # The n-th text of the list is the n-th that was told, however they were numbered.
-        told: dict[str, list[int]] = {TEXT: [], REFUSAL: []}
+        told: dict[str, deque[int]] = {TEXT: deque(), REFUSAL: deque()}
         for kind, at in sorted(self._parts):
             told[kind].append(at)
         free = max((at for _, at in self._parts), default=-1) + 1
@@ -173,7 +180,7 @@ class MessageItem:
             known = _KINDS.get(_text(part, "type"))
             if known is None or not (_said(part) or _sources(part)):
                 continue
-            at, free = (told[known].pop(0), free) if told[known] else (free, free + 1)
+            at, free = (told[known].popleft(), free) if told[known] else (free, free + 1)
             self._whole(known, at, part)
             self._close(self._parts.get((known, at)))
         self.close()
@@ -184,11 +191,9 @@ class MessageItem:
         for part in self._parts.values():
             self._close(part)
 
-    def says(self, item: dict[str, Any]) -> bool:
-        """Say whether it has told this message's text."""
-        texts = [_said(part) for part in listed(item.get("content"))]
-        told = [piece for part in self._parts.values() for piece in part.pieces]
-        return "".join(texts) == "".join(told)
+    def told(self) -> Word | None:
+        """Return its text."""
+        return "", "".join(piece for part in self._parts.values() for piece in part.pieces)
 
     def _open(self, kind: str, at: int) -> _Part:
         part = self._parts[(kind, at)] = _Part(self._blocks.open(kind, self.id))
@@ -289,11 +294,10 @@ class ReasoningItem:
             self.finished = True
             self._close()
 
-    def says(self, item: dict[str, Any]) -> bool:
-        """Say whether it has told this thought's text."""
-        _, texts = _thoughts(item, self._source)
-        told = [piece for part in self._sections.values() for piece in part.pieces]
-        return "".join(texts) == "".join(told)
+    def told(self) -> Word | None:
+        """Return its text, and where that stood."""
+        pieces = [piece for part in self._sections.values() for piece in part.pieces]
+        return self._source, "".join(pieces)
 
     def _close(self) -> None:
         if self._index >= 0:
@@ -373,9 +377,9 @@ class CallItem:
             self._blocks.out.append(ArgumentsDelta(part.index, end))
         self._blocks.out.append(BlockClosed(part.index))
 
-    def says(self, item: dict[str, Any]) -> bool:
-        """Say no: two calls may well be the same but for their ids."""
-        return False
+    def told(self) -> Word | None:
+        """Return nothing: two calls may well be the same but for their ids."""
+        return None
 
     def _open(self) -> None:
         pending, self._pending = self._pending, []
@@ -409,11 +413,21 @@ class MediaItem:
     def close(self) -> None:
         """Do nothing: it is never open."""
 
-    def says(self, item: dict[str, Any]) -> bool:
-        """Say no: a picture that was not told whole was not told."""
-        return False
+    def told(self) -> Word | None:
+        """Return nothing: a picture that was not told whole was not told."""
+        return None
 
 
+def words(item: dict[str, Any]) -> Sequence[Word]:
+    """Return what an item that has told *item* may have told; see `Item.told`."""
+    if item.get("type") == "message":
+        return [("", "".join(_said(part) for part in listed(item.get("content"))))]
+    if item.get("type") == "reasoning":
+        return [(source, "".join(_thoughts(item, source)[1])) for source in _SOURCES]
+    return ()
+
+
+_SOURCES = ("", "summary", "content")
 _INPUT = '{"input":"'
 _STREAMED = ("function_call", "custom_tool_call")
 

@@ -7,6 +7,8 @@ Text in, text out: it must never know where anything is kept.
 
 from __future__ import annotations
 
+import re
+
 import attrs
 import msgspec
 
@@ -19,6 +21,7 @@ from aiclient2api.framing.json_text import write
 from aiclient2api.values import KeptAnswer
 
 _PREVIOUS = "previous_response_id"
+_ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.:-]{1,512}")
 
 
 class _Answer(msgspec.Struct):
@@ -27,6 +30,11 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def is_id(text: str) -> bool:
+    """Say whether *text* can be a response's id: nothing that a URL reads as its own."""
+    return _ID.fullmatch(text) is not None
 
 
 def previous(request: ResponsesRequest) -> str | None:

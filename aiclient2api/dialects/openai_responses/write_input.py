@@ -28,6 +28,7 @@ from aiclient2api.conversation.request import (
 )
 from aiclient2api.conversation.tools import text_of
 from aiclient2api.dialects.openai_media import STORE, data_url, file_name
+from aiclient2api.dialects.openai_responses.media_words import instead_of
 from aiclient2api.dialects.openai_responses.request import NAME
 
 CALL_ID = 64
@@ -35,7 +36,6 @@ CALL_ID = 64
 
 _PICTURES = ("image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp")
 """https://platform.openai.com/docs/guides/images-vision#image-input-requirements"""
-_AN_IMAGE = "An image was shown here."
 
 
 class Input:
@@ -151,11 +151,11 @@ class Input:
     def _content(self, part: Part, role: str) -> dict[str, Any] | None:
         if isinstance(part, Text | Refusal):
             return _text(part.text) if part.text else None
-        if isinstance(part, Image):
-            return self._image(part) if role == "user" else self._instead("image", _AN_IMAGE)
-        if isinstance(part, File):
-            return self._file(part) if role == "user" else self._instead("file", _naming(part))
-        return self._instead("audio", "A sound was played here.")
+        if isinstance(part, Image) and role == "user":
+            return self._image(part)
+        if isinstance(part, File) and role == "user":
+            return self._file(part)
+        return self._instead(part) if isinstance(part, Image | File | Audio) else None
 
     def _image(self, part: Image) -> dict[str, Any]:
         image = {"type": "input_image", "detail": part.detail or "auto"}
@@ -166,9 +166,7 @@ class Input:
             return {**image, "image_url": _address(media)}
         if isinstance(media, Uploaded) and media.dialect == STORE:
             return {**image, "file_id": media.id}
-        if isinstance(media, Uploaded):
-            return self._instead("file_id", f"The image {media.id} was shown here.")
-        return self._instead("image", _AN_IMAGE)
+        return self._instead(part)
 
     def _file(self, part: File) -> dict[str, Any]:
         media = part.media
@@ -179,11 +177,11 @@ class Input:
             return {"type": "input_file", "file_url": _address(media)}
         if isinstance(media, Uploaded) and media.dialect == STORE:
             return {"type": "input_file", "file_id": media.id}
-        code = "file_id" if isinstance(media, Uploaded) else "file"
-        return self._instead(code, _naming(part))
+        return self._instead(part)
 
-    def _instead(self, code: str, sentence: str) -> dict[str, Any]:
-        self.losses.append(code)
+    def _instead(self, part: Image | File | Audio) -> dict[str, Any]:
+        loss, sentence = instead_of(part)
+        self.losses.append(loss)
         return _text(f"[{sentence}]")
 
     def _note(self, part: Part) -> None:
@@ -193,13 +191,6 @@ class Input:
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "input_text", "text": text}
-
-
-def _naming(part: File) -> str:
-    media = part.media
-    name = part.name or (media.url if isinstance(media, Remote) else "")
-    name = name or (media.id if isinstance(media, Uploaded) else "")
-    return f"The file {name} was given here." if name else "A file was given here."
 
 
 def _address(media: Media) -> str:

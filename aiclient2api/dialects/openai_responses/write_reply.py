@@ -33,6 +33,8 @@ from aiclient2api.conversation.events import (
 )
 from aiclient2api.conversation.request import Conversation, Tool
 from aiclient2api.conversation.sequencing import OneAtATime
+from aiclient2api.conversation.tool_names import known
+from aiclient2api.dialects.openai_responses.media_words import told_of
 from aiclient2api.dialects.openai_responses.request import ResponsesRequest
 from aiclient2api.dialects.openai_responses.shapes import ResponseShape, code_of
 from aiclient2api.dialects.openai_responses.write_items import (
@@ -76,7 +78,7 @@ class ResponsesEncoder:
     ) -> None:
         self.final: bytes | None = None
         self._request = request
-        self._tools = {tool.flat_name: tool for tool in conversation.tools}
+        self._tools = known(conversation.tools)
         self._model = model
         self._id = make_id()
         self._now = now
@@ -175,9 +177,10 @@ class ResponsesEncoder:
         return self._hot(event)
 
     def _media_delta(self, event: MediaDelta) -> bytes:
-        # Sounds have no place in an answer of this dialect.
         if not event.mime.startswith("image/"):
-            return b""
+            # Sounds have no place in an answer of this dialect.
+            opened = self._opened(BlockOpened(event.index, TEXT))
+            return opened + self._hot(TextDelta(event.index, told_of(event)))
         place, name = len(self._items), self._name("ig_")
         self._item = ImageWriter(self._frames, place, name, event)
         return self._item.opened()

@@ -12,9 +12,11 @@ from typing import Any, TypeGuard
 
 from aiclient2api.conversation.request import Conversation, Tool, ToolChoice
 from aiclient2api.conversation.tools import as_function
+from aiclient2api.dialects.nodes import code
 from aiclient2api.dialects.openai_responses.read_tools import WEB_SEARCH
 from aiclient2api.dialects.openai_schemas import holds_strictly, rooted
 
+_UNTOLD = ("blocked_domains", "max_uses")
 _LOCATION = ("type", "city", "country", "region", "timezone")
 
 
@@ -55,7 +57,7 @@ def _tool(tool: Tool, losses: list[str]) -> dict[str, Any]:
     if tool.cache is not None:
         losses.append("cache_control")
     if tool.kind == "web_search":
-        return _search(tool.raw or {})
+        return _search(tool.raw or {}, losses)
     if tool.kind == "custom":
         return _custom(tool)
     # A local shell comes from clients of this very dialect only, and then as bytes: here it
@@ -91,20 +93,26 @@ def _custom(tool: Tool) -> dict[str, Any]:
     return written
 
 
-def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _search(raw: Mapping[str, Any], losses: list[str]) -> dict[str, Any]:
+    """Return OpenAI's search, as narrow as the caller wanted its own vendor's to be."""
     written: dict[str, Any] = {"type": WEB_SEARCH}
     location = raw.get("user_location")
     if isinstance(location, Mapping):
         told = {key: location[key] for key in _LOCATION if isinstance(location.get(key), str)}
         written["user_location"] = {**told, "type": "approximate"}
     filters = raw.get("filters")
-    where = filters if isinstance(filters, Mapping) else raw
+    where = {**raw, **(filters if isinstance(filters, Mapping) else {})}
     domains = where.get("allowed_domains")
-    if _list(domains) and domains:
-        written["filters"] = {"allowed_domains": [d for d in domains if isinstance(d, str)]}
+    names = [each for each in domains if isinstance(each, str)] if _list(domains) else []
+    if names:
+        written["filters"] = {"allowed_domains": names}
+    elif domains:
+        losses.append(code("field", f"{WEB_SEARCH}.allowed_domains"))
     size = raw.get("search_context_size")
     if size in ("low", "medium", "high"):
         written["search_context_size"] = size
+    # An empty list of domains limits nothing.
+    losses += [code("field", f"{WEB_SEARCH}.{key}") for key in _UNTOLD if where.get(key)]
     return written
 
 

@@ -67,6 +67,21 @@ class ForeignSealTests(SynchronousTestCase):
         first = request_of(assistant(THEIRS, TEXT), separators=(",", ":"))
         self.assertEqual(rid(first)["messages"], [assistant(TEXT)])
 
+    def test_thoughts_without_a_seal(self) -> None:
+        """A thought that nobody sealed is known again, too: Claude takes no empty signature."""
+        unsealed = seals.carried(Seal("none", ""), "anthropic-messages")
+        told = rid(
+            request_of(
+                {"role": "user", "content": "q"},
+                assistant(
+                    {"type": "thinking", "thinking": "t", "signature": unsealed},
+                    {"type": "text", "text": "a"},
+                ),
+                {"role": "user", "content": "r"},
+            )
+        )
+        self.assertEqual(told["messages"][1]["content"], [{"type": "text", "text": "a"}])
+
     def test_hidden_thoughts(self) -> None:
         """Go as well."""
         block = {"type": "redacted_thinking", "data": FOREIGN}

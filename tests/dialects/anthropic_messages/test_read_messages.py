@@ -229,9 +229,34 @@ class BlockTests(SynchronousTestCase):
                 "part:web_search_tool_result",
                 "part:odd_one__",
                 "part:image.telepathy",
+                "citations",
                 "part:reasoning",
                 "part:tool_reference",
             ),
         )
         self.assertTrue(all(map(known, conversation.dropped)))
         self.assertEqual(conversation.turns[0], Turn("assistant", (Text("t"),)))
+
+    def test_fields_that_have_no_word_are_named(self) -> None:
+        """Of messages and of blocks, once; what says nothing is not."""
+        call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+        found = {"type": "search_result", "source": "s", "title": "t", "content": []}
+        conversation = said(
+            messages=[
+                {
+                    "role": "assistant",
+                    "weird": 1,
+                    "content": [
+                        {"type": "text", "text": "a", "foo": 1, "bar": None, "citations": None},
+                        {"type": "text", "text": "b", "foo": 2, "citations": []},
+                        {"type": "thinking", "thinking": "c", "cache_control": EPHEMERAL},
+                        {**call, "caller": {"type": "direct"}},
+                        {**call, "caller": {"type": "code_execution_20250825", "tool_id": "x"}},
+                    ],
+                },
+                {"role": "user", "content": [{**found, "citations": {"enabled": True}}]},
+            ]
+        )
+        wanted = "field:messages.weird", "field:text.foo", "cache_control", "field:tool_use.caller"
+        self.assertEqual(conversation.dropped, (*wanted, "citations"))
+        self.assertTrue(all(map(known, conversation.dropped)))

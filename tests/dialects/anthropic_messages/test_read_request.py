@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from aiclient2api.conversation.request import (
     ToolChoice,
     Turn,
 )
+from aiclient2api.dialects.anthropic_messages import ANTHROPIC_MESSAGES
 from aiclient2api.errors import InvalidRequest
 from aiclient2api.framing.json_text import write
 from tests.dialects.anthropic_messages.asking import EPHEMERAL, NAME, read, said
@@ -24,6 +26,20 @@ from tests.recordings import all_recordings
 
 class WholeRequestTests(SynchronousTestCase):
     """A request from end to end."""
+
+    def test_a_thread_is_refused_as_anthropic_refuses_it(self) -> None:
+        """Its tool runner then sends the whole conversation; what it left out is not lost."""
+        for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "m"}):
+            error = self.assertRaises(InvalidRequest, said, thread=thread)
+            status, body = ANTHROPIC_MESSAGES.render_error(error=error)
+            self.assertEqual(status, 400)
+            told = json.loads(body)["error"]
+            self.assertEqual(told["type"], "invalid_request_error")
+            self.assertEqual(
+                told["details"],
+                {"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+            )
+        self.assertEqual(said(thread=None).dropped, said().dropped)
 
     def test_tools_text_and_results(self) -> None:
         """Parallel calls, their results, and the text beside them are all there, in order."""
@@ -154,6 +170,23 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(search.raw, {**(search.raw or {}), "max_uses": 3})
         self.assertEqual(
             conversation.dropped, ("tool:bash_20250124", "tool:code_execution_20250825")
+        )
+
+    def test_unknown_fields_of_tools_are_named(self) -> None:
+        """But for those that say that a tool is like every other."""
+        tool = {"name": "f", "input_schema": {}}
+        plain = {"defer_loading": False, "input_examples": [], "allowed_callers": ["direct"]}
+        self.assertEqual(said(tools=[{**tool, **plain, "foo": None}]).dropped, ())
+        search = {"type": "web_search_20250305", "name": "web_search", "foo": 1}
+        examples = {"defer_loading": True, "input_examples": [{}], "allowed_callers": ["x"]}
+        self.assertEqual(
+            said(tools=[{**tool, **examples}, search]).dropped,
+            (
+                "field:tools.defer_loading",
+                "field:tools.input_examples",
+                "field:tools.allowed_callers",
+                "field:tools.foo",
+            ),
         )
 
     def test_schemas_keep_their_numbers(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -113,6 +114,47 @@ class InputTests(SynchronousTestCase):
         made, _ = input_schema(odd)
         self.assertEqual(made["type"], "object")
         self.assertFalse({"allOf", "anyOf", "oneOf"} & set(made))
+
+    def test_all_of_all_of(self) -> None:
+        """Each of several that are made of several counts; what contradicts is told."""
+        nested: Any = [{"allOf": [{"properties": {name: A}, "required": [name]}]} for name in "abc"]
+        made, lost = input_schema({"allOf": nested})
+        wanted = {"type": "object", "properties": dict.fromkeys("abc", A), "required": list("abc")}
+        self.assertEqual((made, lost), (wanted, ()))
+        made, lost = input_schema({"allOf": [{"properties": {"a": A}}, {"properties": {"a": B}}]})
+        self.assertEqual((made["properties"], lost), ({"a": A}, ("schema",)))
+        unions: Any = [{"anyOf": [{"required": [name]}]} for name in "ab"]
+        self.assertEqual(input_schema({"allOf": unions})[1], ("schema",))
+
+    def test_work_is_bounded(self) -> None:
+        """Many parts take no longer than their length, whatever they refer to."""
+        many = range(4000)
+        target = {f"p{n}": A for n in many}
+        junk = {f"x{n}": n for n in many}
+        constants: Any = [{"properties": {"p": {"const": n}}, "required": ["p"]} for n in many]
+        names: Any = [{"properties": {f"p{n}": A}, "required": [f"p{n}"]} for n in many]
+        hops = {f"h{n}": {"$ref": f"#/$defs/h{n + 1}", f"x{n}": n} for n in many}
+        for parts, extra, told in (
+            (names, {}, 4000),
+            (constants, {}, 1),
+            ([{"$ref": "#"} for _ in many], {}, 0),
+            ([{"$ref": "#/$defs/T"} for _ in many], {"T": {"properties": target}}, 4000),
+            ([{"$ref": "#/$defs/T"} for _ in many], {"T": junk}, 0),
+            (
+                [{"$ref": "#/$defs/T", "required": [f"p{n}"]} for n in many],
+                {"T": {"properties": target}},
+                4000,
+            ),
+            ([{"$ref": f"#/$defs/h{n}"} for n in many], hops, 0),
+        ):
+            for key in ("allOf", "oneOf", "anyOf"):
+                began = time.process_time()
+                made, _ = input_schema({key: parts, "$defs": extra})
+                self.assertLess(time.process_time() - began, 0.7, key)
+                self.assertEqual(len(made["properties"]), told)
+        made, lost = input_schema({"oneOf": constants})
+        self.assertEqual(len(made["properties"]["p"]["anyOf"]), 4000)
+        self.assertEqual((made["required"], lost), (["p"], ("schema",)))
 
 
 class AnswerTests(SynchronousTestCase):

@@ -88,9 +88,27 @@ class TurnTests(SynchronousTestCase):
         """Empty texts go, and the last words of the assistant end in none."""
         turns = (USER, Turn("assistant", (Text(" "), Text("so \n"))))
         told = asked("claude-sonnet-4-5", turns=turns, system=(Text("\t"),))
-        self.assertEqual(told["messages"][1]["content"], [text("so")])
+        self.assertEqual(told["messages"][1]["content"], [text(" so")])
         self.assertNotIn("system", told)
-        self.assertEqual(told["losses"], ())
+        self.assertEqual(told["losses"], ("part:text",))
+
+    def test_blanks_between_texts(self) -> None:
+        """They go with the text before them, or behind them if there is none."""
+        blank = Text("\n", EPHEMERAL)
+        blocks, losses = content(Text("\t"), Text(" "), Text("a"), blank, Text(""), Text("b"))
+        self.assertEqual(
+            (blocks, losses), ([text("\t a\n", cache_control=EPHEMERAL), text("b")], ())
+        )
+        picture = Image(Inline("image/png", "AAAA"))
+        blocks, losses = content(Text("a"), picture, Text("\n"), picture, Text(" "), Text("b"))
+        self.assertEqual([each["type"] for each in blocks], ["text", "image", "image", "text"])
+        self.assertEqual((blocks[3], losses), (text(" b"), ("part:text",)))
+        told = asked(system=(Text("a"), Text("\n"), Text("b")))
+        self.assertEqual((told["system"], told["losses"]), ([text("a\n"), text("b")], ()))
+        answer = Result("c", parts=(Text("a"), Text("\n"), Text("b")))
+        turns = (USER, Turn("assistant", (Call("c", "f"),)), Turn("user", (answer,)))
+        (block,) = asked(turns=turns, tools=(TOOL,))["messages"][2]["content"]
+        self.assertEqual(block["content"], [text("a\n"), text("b")])
 
     def test_prefill(self) -> None:
         """Models that go on with no turn of theirs are asked to go on in a new one."""

@@ -74,6 +74,9 @@ EVERYTHING: list[Event] = [
 ]
 
 
+_UNSEALED = seals.carried(Seal("none", ""), "anthropic-messages")
+
+
 class StreamTests(SynchronousTestCase):
     """Streams of events."""
 
@@ -111,6 +114,7 @@ class StreamTests(SynchronousTestCase):
                     {"type": "thinking", "thinking": "", "signature": ""},
                 ),
                 ("content_block_delta", 0, {"type": "thinking_delta", "thinking": "hm"}),
+                ("content_block_delta", 0, {"type": "signature_delta", "signature": _UNSEALED}),
                 ("content_block_stop", 0),
                 ("content_block_start", 1, {"type": "text", "text": ""}),
                 ("content_block_delta", 1, {"type": "text_delta", "text": "Hel"}),

@@ -52,13 +52,32 @@ class ToolTests(SynchronousTestCase):
             told["tools"][3],
             {"type": "web_search_20250305", "name": "web_search", "allowed_domains": ["e.x"]},
         )
-        self.assertEqual(told["losses"], ("tool_grammar", "strict"))
+        self.assertEqual(told["losses"], ("tool:duplicate", "tool_grammar", "strict"))
 
     def test_a_search_is_claudes(self) -> None:
         """Other vendors who speak like Anthropic search for nobody."""
         told = asked("kimi-k2", tools=(Tool("web_search", "web_search"),))
         self.assertNotIn("tools", told)
         self.assertEqual(told["losses"], ("tool:web_search",))
+
+    def test_what_cannot_be_said_of_a_search(self) -> None:
+        """Is named."""
+        raw = {
+            "allowed_domains": ["a.x"],
+            "blocked_domains": ["b.x"],
+            "max_uses": 2,
+            "search_context_size": "low",
+        }
+        told = asked(tools=(Tool("web_search", "web_search", raw=raw),))
+        self.assertNotIn("blocked_domains", told["tools"][0])
+        self.assertEqual(told["tools"][0]["max_uses"], 2)
+        self.assertEqual(
+            told["losses"],
+            ("field:web_search.blocked_domains", "field:web_search.search_context_size"),
+        )
+        raw = {"blocked_domains": ["b.x"], "search_context_size": "medium"}
+        told = asked(tools=(Tool("web_search", "web_search", raw=raw),))
+        self.assertEqual((told["tools"][0]["blocked_domains"], told["losses"]), (["b.x"], ()))
 
     def test_names(self) -> None:
         """They are bent everywhere alike."""

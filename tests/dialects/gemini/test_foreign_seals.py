@@ -85,6 +85,19 @@ class ForeignSealTests(SynchronousTestCase):
         ):
             self.assertEqual(rid(USER, model(*said), USER), [USER, model(*left), USER])
 
+    def test_what_is_told_of_it(self) -> None:
+        """Thoughts that go are a loss; a seal alone, or one that is unpacked, is none."""
+        for said, losses in (
+            ([thought("a", FOREIGN), TEXT], ("reasoning",)),
+            ([thought("a", FOREIGN)], ("reasoning",)),
+            ([signed(call(), FOREIGN), signed(TEXT, FOREIGN)], ()),
+            ([thought("a", OWN), TEXT], ()),
+            ([thought("a", "AAAA"), TEXT], ()),
+        ):
+            raw = json.dumps({"contents": [USER, model(*said)]}).encode()
+            request = GEMINI.parse(body=raw, route=Route("generate", model="m"))
+            self.assertEqual(request.without_foreign_seals().losses, losses)
+
     def test_a_thought_streamed_as_many_contents(self) -> None:
         """Goes with all of them."""
         said = [model(thought("a")), model(thought("b")), model(thought("", FOREIGN)), model(TEXT)]

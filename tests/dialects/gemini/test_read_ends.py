@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.conversation.events import (
@@ -30,7 +32,7 @@ class EndTests(SynchronousTestCase):
     """Why an answer ended, and what went wrong."""
 
     def test_reasons(self) -> None:
-        """Each of Google's is one of ours; what is new is an end like any other."""
+        """Each of Google's is one of ours, by its name or its number."""
         for finish, reason in (
             ("STOP", "end"),
             ("MAX_TOKENS", "length"),
@@ -43,9 +45,81 @@ class EndTests(SynchronousTestCase):
             ("IMAGE_SAFETY", "filtered"),
             ("MODEL_ARMOR", "filtered"),
             ("OTHER", "end"),
-            ("SOMETHING_NEW", "end"),
+            ("IMAGE_OTHER", "end"),
+            ("NO_IMAGE", "end"),
+            ("max_tokens", "length"),
+            (1, "end"),
+            (2, "length"),
+            (2.0, "length"),
+            (3, "filtered"),
+            (4, "filtered"),
+            (5, "end"),
+            (8, "filtered"),
         ):
-            self.assertEqual(folded(answer({"text": "a"}, finish=finish)).reason, reason)
+            for said in ({"text": "a"}, {"functionCall": {"name": "f"}}):
+                found = folded(answer(said, finish=finish)).reason
+                wanted = "tool_use" if reason == "end" and "text" not in said else reason
+                self.assertEqual(found, wanted, finish)
+        for nothing in (0, "", "FINISH_REASON_UNSPECIFIED"):
+            unfinished = answer({"text": "a"}, finish=nothing)
+            self.assertEqual(chunked(unfinished)[-1], TextDelta(0, "a"))
+            self.assertIsNone(whole(unfinished))
+
+    def failed(self, chunk: Any, code: str) -> str:
+        """Return the message of the error that an answer is, streamed or whole."""
+        messages = set()
+        for events in (chunked(chunk), whole(chunk) or ()):
+            failed = events[-1]
+            assert isinstance(failed, Failed), events
+            self.assertEqual(failed.error.code, code)
+            self.assertEqual((failed.error.fault, failed.error.status), (Fault.SERVER, 502))
+            fold(events)
+            messages.add(failed.error.message)
+        (message,) = messages
+        return message
+
+    def test_an_unknown_reason(self) -> None:
+        """Is no end: nobody knows whether the answer is whole. The error names it."""
+        for finish, word in (
+            ("CANCELLED", "CANCELLED"),
+            ("SOMETHING\nNEW" * 99, "SOMETHING_NEW"),
+            (9, "9"),
+            (99, "99"),
+            (-1, "-1"),
+            (True, "True"),
+            ({"a": 1}, "a"),
+        ):
+            message = self.failed(
+                answer({"text": "a"}, finish=finish), code="unknown_finish_reason"
+            )
+            self.assertIn(word, message)
+            self.assertNotIn("\n", message)
+            self.assertLess(len(message), 200)
+
+    def test_nothing_at_all(self) -> None:
+        """Is no answer but an error that may be tried again, unless something was refused."""
+        empty: Any
+        for empty in (
+            answer(),
+            answer({"text": ""}),
+            answer({"text": "", "thought": True}),
+            answer({"text": "", "thoughtSignature": "AAAA"}),
+            answer({"functionCall": {"args": {}}}),
+            answer(finish="OTHER", usageMetadata={"promptTokenCount": 3}),
+            {"candidates": [{"content": {"role": "model"}, "finishReason": "STOP"}]},
+            {"candidates": [{"finishReason": 1}]},
+        ):
+            self.failed(empty, code="empty_answer")
+        for said in (
+            {"text": "Hm.", "thought": True},
+            {"functionCall": {"name": "f"}},
+            {"inlineData": {"mimeType": "image/png", "data": "AAAA"}},
+        ):
+            self.assertIsInstance(chunked(answer(said))[-1], Finished)
+        for finish, reason in (("MAX_TOKENS", "length"), ("SAFETY", "filtered")):
+            self.assertEqual(folded(answer(finish=finish)).reason, reason)
+        blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
+        self.assertEqual(folded(blocked).reason, "filtered")
 
     def test_a_cut_stays_a_cut(self) -> None:
         """Whatever comes after it, and whatever was called."""
@@ -114,7 +188,7 @@ class EndTests(SynchronousTestCase):
         )
         self.assertEqual(events[-1], Finished("end"))
         odd = {"promptTokenCount": "x", "candidatesTokenCount": True, "thoughtsTokenCount": 1 << 70}
-        self.assertEqual(folded(answer(usageMetadata=odd)).usage, Usage())
+        self.assertEqual(folded(answer({"text": "a"}, usageMetadata=odd)).usage, Usage())
 
     def test_other_alternatives(self) -> None:
         """Only the first is read, whatever the others say."""

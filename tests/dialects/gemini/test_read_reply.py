@@ -73,7 +73,7 @@ def whole(body: Any, action: str = "generate") -> Sequence[Event] | None:
     return decoder(action).whole(body=data)
 
 
-def answer(*parts: Any, finish: str | None = "STOP", **fields: Any) -> dict[str, Any]:
+def answer(*parts: Any, finish: Any = "STOP", **fields: Any) -> dict[str, Any]:
     """Return a response with *parts*."""
     candidate: dict[str, Any] = {"content": {"parts": list(parts), "role": "model"}, "index": 0}
     if finish is not None:
@@ -328,8 +328,8 @@ class PartTests(SynchronousTestCase):
         """Cannot be made, and is passed over."""
         calls: tuple[Any, ...] = ({"args": {}}, {"name": ""}, {"name": 5}, "f", None)
         for call in calls:
-            reply = folded(answer({"functionCall": call}))
-            self.assertEqual((reply.blocks, reply.reason), ([], "end"))
+            reply = folded(answer({"text": "a"}, {"functionCall": call}))
+            self.assertEqual((told(reply), reply.reason), ([("text", "a", None)], "end"))
 
     def test_streamed_arguments(self) -> None:
         """Pieces of values are put together, in the order they came."""
@@ -373,6 +373,27 @@ class PartTests(SynchronousTestCase):
         )
         drafts = chunked(answer(thought("x"), {"inlineData": blob, "thought": True}))
         self.assertFalse([event for event in drafts if isinstance(event, MediaDelta)])
+
+    def test_media_that_cannot_be_read(self) -> None:
+        """Are told of in words: nobody can show them."""
+        note = ("text", "[Here were media that cannot be read.]", None)
+        for mime, data in (
+            ("image/png", "A"),
+            ("image/png", "%%%%"),
+            ("image/png", "=="),
+            ("image/png", "AA=A"),
+            ("image", "AAAA"),
+            ("image/png,", "AAAA"),
+            ("image/png;base64", "AAAA"),
+            ("image/png\n", "AAAA"),
+        ):
+            reply = folded(answer({"text": "a"}, {"inlineData": {"mimeType": mime, "data": data}}))
+            self.assertEqual(told(reply), [("text", "a", None), note], (mime, data))
+        for mime in ("audio/L16;codec=pcm;rate=24000", 'audio/ogg; codecs="opus"'):
+            blob = {"mimeType": mime, "data": "AA\nAA"}
+            (block,) = folded(answer({"inlineData": blob})).blocks
+            assert block.media is not None
+            self.assertEqual((block.media.mime, block.media.data), (mime, "AAAA"))
 
     def test_what_only_google_knows(self) -> None:
         """Code that was run there is passed over, the text around it is one text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 from hypothesis import given, settings
@@ -343,6 +344,10 @@ class MediaTests(SynchronousTestCase):
         for part, param in (
             ({"inlineData": {"mimeType": "a/b", "data": "A"}}, f"{where}.inlineData.data"),
             ({"inlineData": {"mimeType": "a/b", "data": "ä"}}, f"{where}.inlineData.data"),
+            ({"inlineData": {"mimeType": "a", "data": "AAAA"}}, f"{where}.inlineData.mimeType"),
+            ({"inlineData": {"mimeType": "a/b,", "data": ""}}, f"{where}.inlineData.mimeType"),
+            ({"inlineData": {"mimeType": "audio/wav", "data": ""}}, f"{where}.inlineData.data"),
+            ({"inlineData": {"mimeType": "image/png"}}, f"{where}.inlineData.data"),
             ({"inline_data": {"data": "AAAA"}}, f"{where}.inline_data.mimeType"),
             ({"fileData": {}}, f"{where}.fileData.fileUri"),
             ({"fileData": {"file_uri": "file:///etc/passwd"}}, f"{where}.fileData.file_uri"),
@@ -430,6 +435,15 @@ class HostileTests(SynchronousTestCase):
             return
         for code in conversation.dropped:
             self.assertTrue(known(code), code)
+
+    def test_many_pieces(self) -> None:
+        """Cost no more than they are many: they are put together once."""
+        for told in ({"text": "a" * 2000}, {"text": "a" * 2000, "thought": True}):
+            contents = [model(*[told] * 5000), model(*[told] * 5000)]
+            started = process_time()
+            ((part,),) = (turn.parts for turn in turns(*contents))
+            self.assertEqual(part.text, "a" * 20_000_000)  # type: ignore[union-attr]
+            self.assertLess(process_time() - started, 5)
 
     def test_many_calls_without_answers(self) -> None:
         """Cost no more than they are many."""

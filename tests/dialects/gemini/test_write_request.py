@@ -200,7 +200,7 @@ class ToolTests(SynchronousTestCase):
                 {"name": "mcp__x__g"},
             ],
         )
-        self.assertEqual(losses(tools=tools), ("schema",))
+        self.assertEqual(losses(tools=tools), ("tool:duplicate", "schema"))
         turns = (HI, assistant(Call("c", "1 bad name!")), user(Result("c", "1 bad name!")))
         _, called, answered = contents(*turns, tools=tools)
         self.assertEqual(called["parts"], [call(name="_1_bad_name_")])
@@ -222,6 +222,21 @@ class ToolTests(SynchronousTestCase):
         self.assertEqual(body(tools=(search,))["tools"], [{"googleSearch": {}}])
         self.assertEqual(self.declared(search, function()), [{"name": "f"}])
         self.assertEqual(losses(tools=(search, function())), ("tool:web_search",))
+
+    def test_searching_that_is_narrowed(self) -> None:
+        """Google's cannot be."""
+        place = {"type": "approximate", "city": "Paris"}
+        for raw, lost in (
+            ({"type": "web_search_20250305", "name": "web_search"}, []),
+            ({"max_uses": 1, "blocked_domains": ["a"]}, ["max_uses", "blocked_domains"]),
+            ({"search_context_size": "low", "user_location": place}, None),
+            ({"filters": {"allowed_domains": ["a"]}, "user_location": None}, ["allowed_domains"]),
+            ({"allowed_domains": [], "filters": None}, []),
+        ):
+            expected = tuple(f"field:web_search.{key}" for key in (raw if lost is None else lost))
+            search = Tool("web_search", "web_search", raw=raw)
+            self.assertEqual(losses(tools=(search, search)), expected)
+            self.assertEqual(losses(tools=(search, function())), ("tool:web_search",))
 
     def test_strictness(self) -> None:
         """Cannot be said."""

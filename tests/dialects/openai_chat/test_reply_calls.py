@@ -6,13 +6,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.conversation.arguments import is_object
 from aiclient2api.conversation.events import (
+    Failed,
     Finished,
     Sealed,
     Started,
 )
 from aiclient2api.conversation.grammar import fold
 from aiclient2api.conversation.seals import Seal
+from aiclient2api.dialects.openai_chat import reply_calls
 from aiclient2api.dialects.openai_chat.request import NAME
 from tests.dialects.openai_chat.judge import chunk, decoded, piece
 
@@ -82,9 +85,64 @@ class CallTests(SynchronousTestCase):
             self.assertRegex(call[0], "^call_[0-9a-f]{24}$")
 
     def test_calls_without_a_name(self) -> None:
-        """Nobody could run one, so there is none."""
-        events = decoded([chunk(**piece(id="c1", arguments="{}")), chunk("tool_calls")])
-        self.assertEqual(events, [_STARTED, Finished("end")])
+        """Nobody could run one: the answer is worth nothing, unless it was cut before the name."""
+        named = chunk(**piece(1, id="c2", name="f"))
+        for told in (
+            [chunk(**piece(id="c1", arguments="{}")), chunk("tool_calls")],
+            [chunk(**piece(arguments="{}")), named, chunk("stop")],
+            [chunk(**piece()), chunk("tool_calls")],
+        ):
+            failed = decoded(told)[-1]
+            assert isinstance(failed, Failed)
+            self.assertEqual((failed.error.status, failed.error.code), (502, "nameless_call"))
+        cut = decoded([chunk(**piece(id="c1")), chunk("length")])
+        self.assertEqual(cut, [_STARTED, Finished("length")])
+        # A piece that says nothing is no call.
+        self.assertEqual(decoded([chunk(**piece()), chunk("stop")])[-1], Finished("end"))
+        self.assertEqual(
+            decoded([chunk(**piece()), named, chunk("stop")])[-1], Finished("tool_use")
+        )
+
+    def test_another_name_under_the_same_number(self) -> None:
+        """It is another call once the arguments of the one before are whole."""
+        told = _calls(
+            piece(0, name="f", arguments='{"a"'),
+            piece(0, name="f", arguments=":1}"),
+            piece(0, name="g", arguments='{"b"'),
+            piece(0, arguments=":1}"),
+        )
+        self.assertEqual([call[1:] for call in told], [("f", '{"a":1}'), ("g", '{"b":1}')])
+
+    def test_where_arguments_end(self) -> None:
+        """Braces in a text are no braces, however the pieces are cut."""
+        for given in ('{"a":"}"}', '{"a":"\\"}{"}', '{"a":{"b":"\\\\"}}', "{}", ' {"a":[{}]} '):
+            for at in range(len(given)):
+                told = _calls(
+                    piece(None, name="f", arguments=given[:at]),
+                    piece(None, name="f", arguments=given[at:]),
+                    piece(None, name="f", arguments="{}"),
+                )
+                # A blank at the end may come alone.
+                wanted = [("f", given.rstrip()), ("f", "{}")]
+                if given[at:].strip():
+                    self.assertEqual([(n, a.rstrip()) for _, n, a in told], wanted, (given, at))
+
+    def test_many_pieces_that_repeat_the_name(self) -> None:
+        """Each is looked at once."""
+        count = 0
+
+        def looked(text: str) -> bool:
+            nonlocal count
+            count += len(text)
+            return is_object(text)
+
+        self.patch(reply_calls, "is_object", looked)
+        pieces = [piece(None, name="f", arguments="abcd}") for _ in range(500)]
+        first = piece(None, id="c1", name="f", arguments='{"a":"')
+        last = piece(None, name="f", arguments='"}')
+        given = '{"a":"' + "abcd}" * 500 + '"}'
+        self.assertEqual(_calls(first, *pieces, last, piece(None, name="g"))[0][2], given)
+        self.assertEqual(count, len(given))
 
     def test_functions_of_old(self) -> None:
         """They are calls."""

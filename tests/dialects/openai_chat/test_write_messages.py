@@ -107,7 +107,7 @@ class MessageTests(SynchronousTestCase):
                                 },
                             ],
                         },
-                        {"role": "tool", "tool_call_id": "c1", "content": "r\n1"},
+                        {"role": "tool", "tool_call_id": "c1", "content": "r1"},
                         {"role": "tool", "tool_call_id": "c2", "content": "Error: boom"},
                         {"role": "user", "content": "go on"},
                     ],
@@ -182,10 +182,22 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(told[0]["content"], f"[{sentence} was given here.]")
             self.assertEqual(losses, (loss,))
 
+    def test_texts_in_parts(self) -> None:
+        """Nothing comes between those of a model or a tool; a user's are a line apart."""
+        parts = (Text("According to "), Text("NASA"), Text(", it is blue."))
+        told, _ = messages(
+            _user(*parts),
+            _model(*parts, Call("c1", "f")),
+            _user(Result("c1", parts=parts)),
+        )
+        whole = "According to NASA, it is blue."
+        contents = [each["content"] for each in told]
+        self.assertEqual(contents, ["According to NASA\n, it is blue.", whole, whole])
+
     def test_what_an_assistant_shows(self) -> None:
         """It can only speak."""
         told, losses = messages(HI, _model(Text("a"), Image(_PNG), Refusal("no")), HI)
-        self.assertEqual(told[1]["content"], "a\n[An image was given here.]\nno")
+        self.assertEqual(told[1]["content"], "a[An image was given here.]no")
         self.assertEqual(losses, ("image",))
 
     def test_pictures_of_a_tool(self) -> None:

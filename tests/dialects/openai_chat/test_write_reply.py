@@ -39,7 +39,7 @@ from aiclient2api.dialects.openai_chat import OPENAI_CHAT
 from aiclient2api.dialects.openai_chat.read_reply import ChatDecoder
 from aiclient2api.dialects.openai_chat.read_request import read_request
 from aiclient2api.dialects.openai_chat.request import NAME
-from aiclient2api.errors import Fault, InvalidRequest, UpstreamError
+from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.framing.sse import SSEFramer
 from aiclient2api.interfaces import IEventEncoder
 from aiclient2api.values import Usage
@@ -338,69 +338,6 @@ class StreamTests(SynchronousTestCase):
         self.assertIn(text, deltas(encoded(events))[1]["content"])
         self.assertIn(text, replied(events)["choices"][0]["message"]["content"])
 
-
-class CallTests(SynchronousTestCase):
-    """Calls in the form in which the client offered the tool."""
-
-    def test_a_seal_of_a_tool_with_free_text(self) -> None:
-        """It stands in a piece of the call's own form."""
-        events: list[Event] = [*self._EVENTS[:2], Sealed(0, _SEAL), *self._EVENTS[2:]]
-        tools = [{"type": "custom", "custom": {"name": "f"}}]
-        (call,) = deltas(encoded(events, tools=tools))[2]["tool_calls"]
-        self.assertEqual(call, {"index": 0, "custom": {"input": ""}, "extra_content": _CARRIED})
-        call, _ = replied(events, tools=tools)["choices"][0]["message"]["tool_calls"]
-        self.assertEqual(call["extra_content"], _CARRIED)
-
-    _EVENTS: tuple[Event, ...] = (
-        _STARTED,
-        BlockOpened(0, CALL, "c1", "f"),
-        ArgumentsDelta(0, '{"in'),
-        ArgumentsDelta(0, 'put":"a\\"b"}'),
-        BlockClosed(0),
-        BlockOpened(1, CALL, "c2", "f"),
-        BlockClosed(1),
-        Finished("tool_use"),
-    )
-
-    def test_tools_with_free_text(self) -> None:
-        """They are called with a text, once it is whole."""
-        tools = [{"type": "custom", "custom": {"name": "f"}}]
-        told = [each["tool_calls"][0] for each in deltas(encoded(self._EVENTS, tools=tools))[1:-1]]
-        opened = {"type": "custom", "custom": {"name": "f", "input": ""}}
-        self.assertEqual(
-            told,
-            [
-                {"index": 0, "id": "c1", **opened},
-                {"index": 0, "custom": {"input": 'a"b'}},
-                {"index": 1, "id": "c2", **opened},
-                {"index": 1, "custom": {"input": "{}"}},
-            ],
-        )
-        calls = replied(self._EVENTS, tools=tools)["choices"][0]["message"]["tool_calls"]
-        custom = {"name": "f", "input": 'a"b'}
-        self.assertEqual(calls[0], {"id": "c1", "type": "custom", "custom": custom})
-
-    def test_functions_of_old(self) -> None:
-        """They are called in the old way, of which there is but one an answer."""
-        asked = {"functions": [{"name": "f", "parameters": {}}]}
-        stream = encoded(self._EVENTS, **asked)
-        given = '{"input":"a\\"b"}'
-        self.assertEqual(
-            deltas(stream)[1:],
-            [
-                {"function_call": {"name": "f", "arguments": ""}},
-                {"function_call": {"arguments": '{"in'}},
-                {"function_call": {"arguments": 'put":"a\\"b"}'}},
-                {},
-            ],
-        )
-        (*_, last) = chunks(stream)
-        self.assertEqual(last["choices"][0]["finish_reason"], "function_call")
-        (choice,) = replied(self._EVENTS, **asked)["choices"]
-        self.assertEqual(choice["finish_reason"], "function_call")
-        self.assertEqual(choice["message"]["function_call"], {"name": "f", "arguments": given})
-        self.assertNotIn("tool_calls", choice["message"])
-
     def test_calls_are_counted_by_themselves(self) -> None:
         """Their numbers are no numbers of blocks, and have no holes."""
         numbers = [
@@ -518,31 +455,6 @@ class RoundTripTests(SynchronousTestCase):
             framer = SSEFramer()
             records = list(framer.feed(stream[:at]))
             self.assertIsNone(fold(_read(records)).reason)
-
-
-class ErrorTests(SynchronousTestCase):
-    """Errors as bodies."""
-
-    def test_a_conversation_that_is_too_long(self) -> None:
-        """Clients know the code, whoever said it in which words."""
-        error = UpstreamError(
-            "prompt is too long: 9 tokens > 8 maximum",
-            fault=Fault.CONTEXT,
-            status=413,
-            code="invalid_request_error",
-        )
-        status, body = OPENAI_CHAT.render_error(error)
-        told = json.loads(body)["error"]
-        self.assertEqual(status, 400)
-        self.assertEqual(told["code"], "context_length_exceeded")
-        self.assertEqual(told["type"], "invalid_request_error")
-        self.assertIn("9 tokens", told["message"])
-
-    def test_another_error(self) -> None:
-        """It keeps its status and its code."""
-        status, body = OPENAI_CHAT.render_error(InvalidRequest("No.", code="c", param="p"))
-        told = {"message": "No.", "type": "invalid_request_error", "param": "p", "code": "c"}
-        self.assertEqual((status, json.loads(body)), (400, {"error": told}))
 
 
 def _read(records: Sequence[Any]) -> list[Event]:

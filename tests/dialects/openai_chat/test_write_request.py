@@ -91,7 +91,7 @@ class ToolTests(SynchronousTestCase):
                 {"name": "d", "parameters": _SCHEMA},
             ],
         )
-        self.assertEqual(losses, ("cache_control", "strict", "schema"))
+        self.assertEqual(losses, ("tool:duplicate", "cache_control", "strict", "schema"))
 
     def test_what_is_no_function(self) -> None:
         """Free text and shells become functions; a search is for models that search."""
@@ -107,6 +107,25 @@ class ToolTests(SynchronousTestCase):
         self.assertIn("x: y", custom["description"])
         self.assertEqual(shell["parameters"]["required"], ["command"])
         self.assertEqual(losses, ("tool:web_search", "tool_grammar"))
+
+    def test_what_is_lost_of_a_search(self) -> None:
+        """Every wish that has no place is named; what is empty is no wish."""
+        raw = {
+            "type": "web_search_20250305",
+            "name": "web_search",
+            "allowed_domains": ["a.example"],
+            "blocked_domains": [],
+            "max_uses": 3,
+            "search_context_size": "vast",
+            "user_location": {"city": "X"},
+        }
+        tool = Tool("web_search", "web_search", raw=raw, cache=_MARK)
+        fields, losses = _fields("gpt-4o-search-preview", tools=(tool,))
+        approximate = {"type": "approximate", "approximate": {"city": "X"}}
+        self.assertEqual(fields["web_search_options"], {"user_location": approximate})
+        wanted = ("allowed_domains", "max_uses", "search_context_size")
+        named = tuple(f"field:web_search.{key}" for key in wanted)
+        self.assertEqual(losses, (*named, "cache_control"))
 
     def test_search(self) -> None:
         """The options stand beside the tools, the place one level deeper."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -56,6 +57,31 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(
             conversation.turns, (Turn("user", (Text("Hi"),)), Turn("system", (Text("four"),)))
         )
+
+    def test_media_among_instructions(self) -> None:
+        """Instructions are text elsewhere: a sentence stands for what is none, and is named."""
+        parts = [
+            _text("Look."),
+            {"type": "input_image", "image_url": "https://x.test/a.png"},
+            {"type": "input_file", "file_id": "file-1"},
+            {"type": "input_file", "file_url": "https://x.test/a.pdf"},
+            {"type": "input_audio", "input_audio": {"format": "wav", "data": "UklGRg=="}},
+            {"type": "refusal", "refusal": "No."},
+        ]
+        wanted = (
+            Text("Look."),
+            Text("[An image was shown here.]"),
+            Text("[The file file-1 was given here.]"),
+            Text("[The file https://x.test/a.pdf was given here.]"),
+            Text("[A sound was played here.]"),
+            Text("No."),
+        )
+        told = {"role": "developer", "content": parts}
+        hello = {"role": "user", "content": "Hi"}
+        first, later = read({"input": [told, hello]}), read({"input": [hello, told]})
+        self.assertEqual((first.system, later.turns[1]), (wanted, Turn("system", wanted)))
+        for conversation in (first, later):
+            self.assertEqual(conversation.dropped, ("image", "file_id", "file", "audio"))
 
     def test_parts(self) -> None:
         """Texts, pictures, documents, sounds and refusals are what they are."""
@@ -176,7 +202,9 @@ class ThoughtTests(SynchronousTestCase):
         """Some models tell them as content; one that says nothing at all is left out."""
         content = [{"type": "reasoning_text", "text": "hm"}]
         self.assertEqual(self.thought(content=content), Reasoning("hm"))
-        self.assertEqual(said({"type": "reasoning", "id": "rs_1", "summary": []}), ())
+        turn = {"role": "user", "content": "x"}
+        nothing = {"type": "reasoning", "id": "rs_1", "summary": []}
+        self.assertEqual(said(turn, nothing), said(turn))
 
 
 class CallTests(SynchronousTestCase):
@@ -290,6 +318,27 @@ class ToolTests(SynchronousTestCase):
         self.assertEqual(web, Tool("web_search", "web_search", raw=search))
         self.assertEqual(preview.kind, "web_search")
         self.assertEqual(conversation.dropped, ("field:namespace.description", "tool:file_search"))
+
+    def test_what_only_openais_search_knows(self) -> None:
+        """It is named; what other searches may know, too, is left to who writes it."""
+        search = {"type": "web_search", "filters": {"allowed_domains": ["x.org"]}}
+        for told, dropped in (
+            ({"external_web_access": True, "user_location": None, "odd": None}, ()),
+            ({"external_web_access": False}, ("field:web_search.external_web_access",)),
+            ({"search_content_types": ["text"]}, ("field:web_search.search_content_types",)),
+        ):
+            conversation = read({"input": "x", "tools": [{**search, **told}]})
+            self.assertEqual(conversation.dropped, dropped)
+
+    def test_many_allowed_tools(self) -> None:
+        """Thousands are found as quickly as they are read."""
+        names = [f"f{number}" for number in range(8000)]
+        functions = [{"type": "function", "name": name} for name in names]
+        choice = {"type": "allowed_tools", "mode": "auto", "tools": functions}
+        began = process_time()
+        conversation = read({"input": "x", "tools": functions, "tool_choice": choice})
+        self.assertLess(process_time() - began, 3.0)
+        self.assertEqual(conversation.tool_choice, ToolChoice("auto", tuple(names)))
 
     def test_choices(self) -> None:
         """A choice is of all tools, of some, or of one, by its full name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from random import Random
+from time import process_time
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -256,6 +257,10 @@ class StreamTests(SynchronousTestCase):
         for fields in ({"status": "failed", "error": {"message": "Oh."}}, {"status": "failed"}):
             end = {"type": "response.completed", "response": response([], **fields)}
             self.assertIsInstance(decoded(told(end))[-1], Failed)
+        end = {"type": "response.completed", "response": response([], status="cancelled")}
+        self.assertIsInstance(decoded(told(end))[-1], Failed)
+        end = {"type": "response.completed", "response": response([], status="expired")}
+        self.assertIsNone(fold(decoded(told(end))).reason)
 
     def test_a_call_that_was_cut_stays_cut(self) -> None:
         """Its block is closed, but nobody is told to run it."""
@@ -341,8 +346,63 @@ class WholeTests(SynchronousTestCase):
 
     def test_an_empty_answer_ends(self) -> None:
         """Without items and without usage, too."""
-        events = _whole({"object": "response", "output": []})
+        events = _whole({"object": "response", "status": "completed", "output": []})
         self.assertEqual(events, [Started(), Finished("end")])
+
+    def test_only_a_known_end_is_one(self) -> None:
+        """An answer that does not say that it is whole may have been cut anywhere."""
+        item = {"type": "message", "content": [{"type": "output_text", "text": "cut in"}]}
+        for said in ({}, {"status": None}, {"status": "expired"}, {"status": "weird"}):
+            reply = fold(_whole({"object": "response", "output": [item], **said}))
+            self.assertEqual((reply.blocks[0].text, reply.reason), ("cut in", None))
+        for status in ("failed", "cancelled", "queued", "in_progress"):
+            events = _whole({"object": "response", "output": [item], "status": status})
+            self.assertIsInstance(events[-1], Failed)
+
+    def test_an_item_that_was_cut(self) -> None:
+        """The answer was, then, whatever it says of itself."""
+        call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":'}
+        message = {"type": "message", "content": [{"type": "output_text", "text": "cut in"}]}
+        for item in (call, message, {**call, "type": "custom_tool_call", "input": "cut in"}):
+            cut = {**item, "status": "incomplete"}
+            whole = fold(_whole(response([cut])))
+            self.assertEqual(whole.reason, "length")
+            done = {"type": "response.output_item.done", "output_index": 0, "item": cut}
+            for output in ([], [cut]):
+                end = {"type": "response.completed", "response": response(output)}
+                self.assertEqual(fold(decoded(told(done, end))).reason, "length")
+        thought = {"type": "reasoning", "id": "rs_1", "summary": [], "status": "incomplete"}
+        self.assertEqual(fold(_whole(response([thought]))).reason, "end")
+
+    def test_many_items(self) -> None:
+        """Thousands are told apart as quickly as they come, known again or not."""
+        calls = [
+            {"type": "function_call", "call_id": f"c{n}", "name": "f", "arguments": "{}"}
+            for n in range(6000)
+        ]
+        done = [
+            {"type": "response.output_item.done", "output_index": n, "item": call}
+            for n, call in enumerate(calls)
+        ]
+        texts = [
+            {
+                "type": "response.output_text.done",
+                "item_id": f"a{n}",
+                "output_index": 6000 + n,
+                "text": f"x{n}",
+            }
+            for n in range(6000)
+        ]
+        messages = [
+            {"type": "message", "id": f"b{n}", "content": [{"type": "text", "text": f"x{n}"}]}
+            for n in reversed(range(6000))
+        ]
+        output = [*reversed(calls), *({"type": "web_search_call"} for _ in texts), *messages]
+        end = {"type": "response.completed", "response": response(output)}
+        began = process_time()
+        blocks = fold(decoded(told(*done, *texts, end))).blocks
+        self.assertLess(process_time() - began, 5.0)
+        self.assertEqual(len(blocks), 12000)
 
 
 class HostileTests(SynchronousTestCase):

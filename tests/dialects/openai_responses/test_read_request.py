@@ -15,6 +15,7 @@ from aiclient2api.conversation.request import (
     Reasoning,
     Result,
     Sampling,
+    Text,
     Thinking,
 )
 from aiclient2api.dialects.openai_responses.request import NAME
@@ -60,6 +61,28 @@ class RefusalTests(SynchronousTestCase):
         for item in ({"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}):
             error = self.refused("input[1]", input=[{"role": "user", "content": "x"}, item])
             self.assertIn("send the item itself", error.message)
+
+    def test_nothing_is_said(self) -> None:
+        """The field at fault is one that the client knows."""
+        for nothing in (
+            "",
+            [],
+            [{"role": "user", "content": ""}],
+            [{"role": "developer", "content": []}],
+            [{"type": "web_search_call", "id": "ws_1"}],
+        ):
+            self.assertEqual(self.refused("input", input=nothing).status, 400)
+        told = read({"input": [], "instructions": "Say hello."})
+        self.assertEqual((told.system, told.turns), ((Text("Say hello."),), ()))
+
+    def test_what_is_read_too_late_is_checked_first(self) -> None:
+        """Whether to keep the answer is asked once it is there."""
+        for field, wrong in (("store", ("yes", 1)), ("previous_response_id", (5, ["x"], False))):
+            for value in wrong:
+                error = self.assertRaises(InvalidRequest, parsed, {"input": "x", field: value})
+                self.assertEqual((error.param, error.status), (field, 400))
+            twice = b'{"model":"m","input":"x","%b":null,"%b":null}' % ((field.encode(),) * 2)
+            self.assertEqual(self.assertRaises(InvalidRequest, parsed, twice).param, field)
 
     def test_malformed_fields(self) -> None:
         """Each is named by its path."""

@@ -36,7 +36,7 @@ class RememberingTests(SynchronousTestCase):
         self.assertEqual(state.previous(parsed({"previous_response_id": "resp_é"})), "resp_é")
         self.assertIsNone(state.previous(parsed({"previous_response_id": None})))
         self.assertIsNone(state.previous(parsed({})))
-        error = self.assertRaises(InvalidRequest, state.previous, parsed({_ID: 5}))
+        error = self.assertRaises(InvalidRequest, parsed, {_ID: 5})
         self.assertEqual(error.param, "previous_response_id")
 
     def test_wants_store(self) -> None:
@@ -167,7 +167,10 @@ class RememberingTests(SynchronousTestCase):
         request = OPENAI_RESPONSES.parse(body=b"", route=got)
         self.assertEqual((request.action, request.model), ("stored", "resp_1"))
         self.assertEqual(request.framing, "whole")
-        for rest in ("", "resp_1/input_items"):
+        kept = route(found["forget"], "resp_1.a-B:2")
+        self.assertEqual((kept.action, kept.model), ("forget", "resp_1.a-B:2"))
+        odd = ("", "resp_1/input_items", ".", "..", "...", "a b", "é", "a\n", "a?b", "a" * 513)
+        for rest in odd:
             self.assertRaises(UnknownRoute, route, found["forget"], rest)
 
 
@@ -220,10 +223,12 @@ class ErrorTests(SynchronousTestCase):
         error = UpstreamError(
             "prompt is too long", fault=Fault.CONTEXT, status=400, code="invalid_request_error"
         )
-        status, body = OPENAI_RESPONSES.render_error(error=error)
-        told = json.loads(body)["error"]
-        self.assertEqual((status, told["code"]), (400, "context_length_exceeded"))
-        self.assertEqual((told["type"], told["param"]), ("invalid_request_error", None))
+        for status in (400, 413, 422, 500):
+            error.status = status
+            status, body = OPENAI_RESPONSES.render_error(error=error)
+            told = json.loads(body)["error"]
+            self.assertEqual((status, told["code"]), (400, "context_length_exceeded"))
+            self.assertEqual((told["type"], told["param"]), ("invalid_request_error", None))
 
 
 _ID = "previous_response_id"

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.conversation.events import (
     CALL,
+    MEDIA,
     REASONING,
     TEXT,
     ArgumentsDelta,
@@ -22,6 +23,7 @@ from aiclient2api.conversation.events import (
     Event,
     Failed,
     Finished,
+    MediaDelta,
     ReasoningDelta,
     Started,
     TextDelta,
@@ -46,6 +48,27 @@ def _final(stream: bytes) -> dict[str, Any]:
 def _text(*pieces: str, reason: str = "end") -> list[Event]:
     deltas = [TextDelta(0, piece) for piece in pieces]
     return [Started(), BlockOpened(0, TEXT), *deltas, BlockClosed(0), Finished(reason)]
+
+
+class SoundTests(SynchronousTestCase):
+    """What the model made and this dialect cannot hold."""
+
+    def test_a_sentence_stands_for_a_sound(self) -> None:
+        """It is a text of its own, and no text beside it changes."""
+        sound = "[Here the model made something of the type audio/wav, 4 bytes, which this API"
+        sound += " cannot carry.]"
+        media: list[Event] = [
+            BlockOpened(0, MEDIA),
+            MediaDelta(0, "audio/wav", "UklGRg=="),
+            BlockClosed(0),
+        ]
+        text: list[Event] = [BlockOpened(1, TEXT), TextDelta(1, "Hi"), BlockClosed(1)]
+        for events, wanted in (
+            ([*media], [sound]),
+            ([*media, *text], [sound, "Hi"]),
+        ):
+            (item,) = _final(encoded([Started(), *events, Finished("end")]))["output"]
+            self.assertEqual([part["text"] for part in item["content"]], wanted)
 
 
 def _call(reason: str, *pieces: str, name: str = "f") -> list[Event]:

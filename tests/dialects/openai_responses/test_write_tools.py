@@ -107,7 +107,8 @@ class ToolTests(SynchronousTestCase):
             "allowed_domains": ["x.org"],
             "user_location": where,
         }
-        tool, _ = self.tool(Tool("web_search", "web_search", raw=claude))
+        tool, losses = self.tool(Tool("web_search", "web_search", raw=claude))
+        self.assertEqual(losses, ("field:web_search.max_uses",))
         self.assertEqual(
             tool,
             {
@@ -117,6 +118,17 @@ class ToolTests(SynchronousTestCase):
             },
         )
         self.assertEqual(self.tool(Tool("web_search", "web_search"))[0], {"type": "web_search"})
+
+    def test_where_not_to_search(self) -> None:
+        """No limit of a search is lost in silence."""
+        for raw, losses in (
+            ({"blocked_domains": ["x.org"]}, ("field:web_search.blocked_domains",)),
+            ({"filters": {"blocked_domains": ["x"]}}, ("field:web_search.blocked_domains",)),
+            ({"allowed_domains": "x.org"}, ("field:web_search.allowed_domains",)),
+            ({"allowed_domains": [], "blocked_domains": []}, ()),
+        ):
+            found = self.tool(Tool("web_search", "web_search", raw=raw))
+            self.assertEqual(found, ({"type": "web_search"}, losses))
 
 
 class SchemaTests(SynchronousTestCase):
