@@ -14,6 +14,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
+from aiclient2api.conversation import families
 from aiclient2api.conversation.counting import estimate
 from aiclient2api.conversation.events import Finished, Started, UsageReported
 from aiclient2api.conversation.request import (
@@ -85,10 +86,11 @@ class Conversions:
         own = verbatim(request, target)
         if own is not None:
             return relayed(own, source=source)
-        conversation = attrs.evolve(
-            conversation_of(request), traits=provider.traits(model=request.model)
-        )
-        conversation = self.vault.restored(caller, conversation, target.name)
+        traits = provider.traits(model=request.model)
+        conversation = attrs.evolve(conversation_of(request), traits=traits)
+        issuer = families.issuer(target.name, traits.family)
+        conversation = self.vault.restored(caller, conversation, issuer)
+        conversation = families.returning(conversation, target.name, traits.family)
         if self.media is not None:
             urls = remote_media(conversation, lambda media: target.needs_bytes(media=media))
             if urls:

@@ -109,6 +109,8 @@ class Traits:
     :ivar auto_tools_only: No other tool choice than ``auto`` is taken (Zhipu).
     :ivar media_in_results: A tool's answer may hold images.
     :ivar stream_usage: ``stream_options.include_usage`` is understood.
+    :ivar family: Whose models these are, such as ``kimi``; empty for those of whoever made
+        the dialect. What one family sealed no other is sent.
     """
 
     thinking: str = "effort"
@@ -118,6 +120,7 @@ class Traits:
     auto_tools_only: bool = False
     media_in_results: bool = False
     stream_usage: bool = True
+    family: str = ""
 
 
 @attrs.frozen

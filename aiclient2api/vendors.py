@@ -139,15 +139,24 @@ _PECULIARITIES: tuple[tuple[str, Traits], ...] = (
     # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
     (
         r"kimi",
-        Traits(thinking="switch", reasoning_with_calls=True, replays_reasoning=True),
+        Traits(
+            thinking="switch",
+            reasoning_with_calls=True,
+            replays_reasoning=True,
+            family="kimi",
+        ),
     ),
     # https://docs.z.ai/guides/capabilities/thinking and .../tool-calls
-    (r"glm", Traits(thinking="switch", auto_tools_only=True, replays_reasoning=True)),
+    (
+        r"glm",
+        Traits(thinking="switch", auto_tools_only=True, replays_reasoning=True, family="glm"),
+    ),
     # https://api-docs.deepseek.com/guides/thinking_mode
-    (r"deepseek", Traits(thinking="switch", replays_reasoning=True)),
+    (r"deepseek", Traits(thinking="switch", replays_reasoning=True, family="deepseek")),
     # https://www.alibabacloud.com/help/en/model-studio/deep-thinking
-    (r"qwen|qwq", Traits(thinking="enable")),
-    (r"moonshot-v1", Traits(thinking="none")),
+    (r"qwen|qwq", Traits(thinking="enable", family="qwen")),
+    (r"minimax", Traits(family="minimax")),
+    (r"moonshot-v1", Traits(thinking="none", family="kimi")),
     # These answer 400 to a wish to think.
     (r"gpt-3|gpt-4|chatgpt-4", Traits(thinking="none")),
 )

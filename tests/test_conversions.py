@@ -185,21 +185,29 @@ class SealedTests(GatewayTestCase):
 
     TOOLS = ({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}},)
 
-    def chat(self, *messages: Any) -> bytes:
+    def chat(self, *messages: Any, model: str = "m") -> bytes:
         """Return a Chat request with a tool; the first message is a question."""
         asked = [{"role": "user", "content": "hi"}, *messages]
-        told = {"model": "m", "messages": asked, "tools": self.TOOLS, "reasoning_effort": "low"}
+        told = {"model": model, "messages": asked, "tools": self.TOOLS, "reasoning_effort": "low"}
         return json.dumps(told).encode()
 
-    def loop(self, answer: bytes, final: bytes, provider: str, key: str = "test-key") -> Any:
+    def loop(
+        self,
+        answer: bytes,
+        final: bytes,
+        provider: str,
+        key: str = "test-key",
+        models: tuple[str, str] = ("m", "m"),
+    ) -> Any:
         """Ask, send the call's result back, and return what the upstream then got."""
         answers = [MemoryResponse(200, JSON, [each]) for each in (answer, final)]
         self.build(answers, model_provider=provider, required_api_key=["test-key", "other-key"])
-        reply = self.ask("POST", "/v1/chat/completions", self.chat())
+        reply = self.ask("POST", "/v1/chat/completions", self.chat(model=models[0]))
         message = reply.json()["choices"][0]["message"]
         message.pop("reasoning_content")
         result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "ok"}
-        reply = self.ask("POST", "/v1/chat/completions", self.chat(message, result), key=key)
+        asked = self.chat(message, result, model=models[1])
+        reply = self.ask("POST", "/v1/chat/completions", asked, key=key)
         self.assertEqual(reply.status, 200, reply.body)
         return json.loads(self.upstream.sent[1].request.body or b"")
 
@@ -220,6 +228,19 @@ class SealedTests(GatewayTestCase):
         kinds = [block["type"] for block in told["messages"][1]["content"]]
         self.assertEqual(kinds, ["tool_use"])
         self.assertNotEqual(told.get("thinking", {}).get("type"), "enabled")
+
+    def test_a_seal_is_given_back_to_its_own_family_only(self) -> None:
+        """Others than Anthropic speak its dialect; what Kimi sealed Claude must not see."""
+        for first, second, returned in (
+            ("kimi-k2-thinking", "kimi-k2-thinking", True),
+            ("kimi-k2-thinking", "claude-sonnet-4-5", False),
+            ("claude-sonnet-4-5", "kimi-k2-thinking", False),
+        ):
+            call = Call("toolu_1", "f", "{}")
+            answer = messages_body("", "tool_use", thinking="Hm.", tools=[call])
+            final = messages_body("done")
+            told = self.loop(answer, final, "claude-custom", models=(first, second))
+            self.assertEqual(SEAL in json.dumps(told), returned, (first, second))
 
     def test_geminis_signature_goes_back_on_its_call(self) -> None:
         """A client may drop what it does not know; the call's id brings it back."""

@@ -127,6 +127,7 @@ def translated(
             limit=limit,
             names=names,
             remember=remember,
+            family=conversation.traits.family,
         )
 
     return Converted(theirs, False, watch)

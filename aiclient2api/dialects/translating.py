@@ -30,6 +30,7 @@ from aiclient2api.conversation.events import (
     TextDelta,
     UsageReported,
 )
+from aiclient2api.conversation.families import leaving
 from aiclient2api.conversation.vault import Recollection
 from aiclient2api.dialects.watching import Watcher
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
@@ -64,6 +65,7 @@ class _Translator:
         streaming: bool,
         want_text: bool,
         names: Mapping[str, str],
+        family: str,
     ) -> None:
         self.started = False
         self.failure: UpstreamError | None = None
@@ -80,6 +82,7 @@ class _Translator:
         self._streaming = streaming
         self._want_text = want_text
         self._names = names
+        self._family = family
         self._events: list[Event] = []
 
     @property
@@ -157,6 +160,8 @@ class _Translator:
         elif isinstance(event, _REMEMBERED):
             if isinstance(event, BlockOpened) and event.name in self._names:
                 event.name = self._names[event.name]
+            elif isinstance(event, Sealed):
+                leaving(event, self._family)
             self.recollection.take(event)
         if not isinstance(event, _HANDSHAKE):
             self.started = True
@@ -172,6 +177,7 @@ class Translation:
     :param framing: How the client wants the answer framed.
     :param names: Tools' names as the upstream knows them, to those of the client, where
         they differ.
+    :param family: Whose models the upstream serves, see `Traits`.
     :param remember: Given the seals of an answer that was whole, and the answer itself
         where a later request may refer to it.
     :ivar framing: How the client's answer is framed, whatever the upstream's is.
@@ -191,6 +197,7 @@ class Translation:
         limit: int,
         names: Mapping[str, str],
         remember: Remember,
+        family: str = "",
     ) -> None:
         self.framing = framing
         self._streaming = framing != "whole"
@@ -201,6 +208,7 @@ class Translation:
             streaming=self._streaming,
             want_text=want_text,
             names=names,
+            family=family,
         )
         self._watcher = Watcher(
             reader=self._translator,

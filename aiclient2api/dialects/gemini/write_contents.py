@@ -184,7 +184,10 @@ class ContentsOut:
         if result.is_error:
             text = text or _FAILED
         response: Any
-        if is_object(text):
+        if result.is_error and not text.strip("{} \t\r\n"):
+            # An empty object would say that nothing is wrong.
+            response = {"error": text}
+        elif is_object(text):
             response = {"error": _raw(text)} if result.is_error else _raw(text)
         else:
             response = {"error" if result.is_error else "result": text}
