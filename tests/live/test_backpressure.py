@@ -151,6 +151,13 @@ class SlowClientTests(TestCase):
             self.addCleanup(tracemalloc.stop)
         gateway, client = await self.stalled(name, OFFERED)
         upstream = gateway.upstreams[STREAMS[name].provider]
+        # What was under way when it stalled fills the kernel's buffers first.
+        before = -1
+        for _ in range(10):
+            if upstream.flooded == before:
+                break
+            before = upstream.flooded
+            await pause(1)
         held: list[int] = []
         sent: list[int] = []
         kernel: list[int] = []
