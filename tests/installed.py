@@ -127,7 +127,7 @@ def is_installed() -> bool:
         files = distribution("aiclient2api").files or []
     except PackageNotFoundError:
         return False
-    return any(path.name == "interfaces.py" for path in files)
+    return any(path.as_posix() == "aiclient2api/values.py" for path in files)
 
 
 def free_port() -> int:

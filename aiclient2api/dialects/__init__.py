@@ -1,1 +1,1 @@
-"""One file per wire format: what its bytes mean, and nothing about who sends them."""
+"""One folder per wire format: what its bytes mean, and nothing about who sends them."""
