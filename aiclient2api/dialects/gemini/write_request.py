@@ -192,8 +192,9 @@ class _Settings:
 
     def _sampling(self, sampling: Sampling) -> dict[str, Any]:
         temperature, seed = sampling.temperature, sampling.seed
-        if temperature is not None:
-            temperature = min(temperature, _MOST_TEMPERATURE)
+        if temperature is not None and temperature > _MOST_TEMPERATURE:
+            self.lost.append("temperature")
+            temperature = _MOST_TEMPERATURE
         if seed is not None and not -(1 << 31) <= seed < 1 << 31:
             # An int32 on Google's wire.
             self.lost.append("seed")

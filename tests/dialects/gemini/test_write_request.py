@@ -308,6 +308,7 @@ class SettingTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """What Google would refuse is made to fit, or left out."""
         self.assertEqual(config(sampling=Sampling(temperature=3.5)), {"temperature": 2})
+        self.assertEqual(losses(sampling=Sampling(temperature=3.5)), ("temperature",))
         many = Sampling(stop=("a", "", "b", "c", "d", "e", "f"))
         self.assertEqual(config(sampling=many), {"stopSequences": ["a", "b", "c", "d", "e"]})
         self.assertEqual(losses(sampling=many), ("stop",))
