@@ -8,10 +8,11 @@ It must never know which fields a dialect has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
+from aiclient2api.conversation.losses import merged
 from aiclient2api.errors import InvalidRequest
 from aiclient2api.framing.json_text import Edit, JSONText, Member, quote, read, text_of, write
 from aiclient2api.values import Headers
@@ -131,20 +132,35 @@ class Fields:
         return end, end, b"," + item
 
 
-class BodyRequest(Protocol):
-    """A request whose model and stream flag stand in its body."""
+@attrs.frozen
+class BodyRequest:
+    """
+    A request whose body says everything, the model and the wish for a stream included.
+
+    :ivar losses: Codes of what a conversion could not carry.
+    """
+
+    body: Fields = attrs.field(repr=False)
+    model: str
+    streaming: bool
+    headers: Headers = attrs.field(default=(), repr=False)
+    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    action: str = "generate"
+    losses: tuple[str, ...] = ()
 
     @property
-    def body(self) -> Fields:
-        """The body."""
+    def framing(self) -> str:
+        """How the answer is framed: ``sse`` for a stream, else ``whole``."""
+        return "sse" if self.streaming else "whole"
 
     @property
-    def model(self) -> str:
-        """The model asked for."""
+    def raw(self) -> bytes:
+        """The body as it stands."""
+        return self.body.text.raw
 
-    @property
-    def streaming(self) -> bool:
-        """True if a stream is asked for."""
+    def to_bytes(self) -> bytes:
+        """Return the body to send."""
+        return self.raw
 
 
 Request = TypeVar("Request", bound=BodyRequest)
@@ -163,13 +179,20 @@ def amended(
         edits.append(body.put("model", quote(model)))
     if streaming is not None and streaming != request.streaming:
         edits.append(body.put("stream", b"true" if streaming else b"false"))
-    changed: Request = attrs.evolve(  # type: ignore[misc]  # every request is an attrs class
+    return attrs.evolve(
         request,
         body=Fields.of(body.text.spliced(edits)) if edits else body,
         model=request.model if model is None else model,
         streaming=request.streaming if streaming is None else streaming,
     )
-    return changed
+
+
+def freed(request: Request, *, edits: Sequence[Edit], losses: Sequence[str]) -> Request:
+    """Return *request* without foreign seals: *edits* take them out, *losses* say what went."""
+    if not edits:
+        return request
+    changed = amended(request, model=None, streaming=None, edits=edits)
+    return attrs.evolve(changed, losses=merged(changed.losses, losses))
 
 
 def composed(document: Mapping[str, Any]) -> Fields:

@@ -10,47 +10,31 @@ import attrs
 from zope.interface import implementer
 
 from aiclient2api.conversation import seals
-from aiclient2api.conversation.losses import merged
 from aiclient2api.dialects import system_prompt
 from aiclient2api.dialects.anthropic_messages.foreign_seals import ForeignSeals
 from aiclient2api.dialects.wire_request import (
+    BodyRequest,
     Fields,
     amended,
     decoded,
     entry,
+    freed,
     listed,
     text_in,
 )
 from aiclient2api.framing.json_text import Edit
 from aiclient2api.interfaces import IAnthropicMessagesRequest
-from aiclient2api.values import Headers, SystemEdit
+from aiclient2api.values import SystemEdit
 
 NAME = "anthropic-messages"
 
 
 @implementer(IAnthropicMessagesRequest)
 @attrs.frozen
-class MessagesRequest:
+class MessagesRequest(BodyRequest):
     """One Messages request, or a question how many tokens it would be."""
 
-    body: Fields = attrs.field(repr=False)
-    model: str
-    streaming: bool
-    action: str = "generate"
-    headers: Headers = attrs.field(default=(), repr=False)
-    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    losses: tuple[str, ...] = ()
     dialect: str = attrs.field(default=NAME, init=False)
-
-    @property
-    def framing(self) -> str:
-        """How the answer is framed: ``sse`` for a stream, else ``whole``."""
-        return "sse" if self.streaming else "whole"
-
-    @property
-    def raw(self) -> bytes:
-        """The body as it stands."""
-        return self.body.text.raw
 
     def amended(
         self,
@@ -71,17 +55,7 @@ class MessagesRequest:
         if seals.PARCEL.encode() not in self.raw:
             return self
         foreign = ForeignSeals(self.body, NAME)
-        if not foreign.edits:
-            return self
-        return attrs.evolve(
-            self,
-            body=Fields.of(self.body.text.spliced(foreign.edits)),
-            losses=merged(self.losses, foreign.losses),
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the body to send."""
-        return self.raw
+        return freed(self, edits=foreign.edits, losses=foreign.losses)
 
     def system_text(self) -> str:
         """Return the text of the system prompt, and of system messages."""

@@ -10,21 +10,22 @@ import attrs
 from zope.interface import implementer
 
 from aiclient2api.conversation import seals
-from aiclient2api.conversation.losses import merged
 from aiclient2api.dialects import system_prompt
 from aiclient2api.dialects.openai_chat.foreign_seals import ForeignSeals
 from aiclient2api.dialects.wire_request import (
+    BodyRequest,
     Fields,
     amended,
     decoded,
     entry,
+    freed,
     listed,
     text_in,
     wrong,
 )
 from aiclient2api.framing.json_text import Edit
 from aiclient2api.interfaces import IOpenAIChatRequest
-from aiclient2api.values import Headers, SystemEdit
+from aiclient2api.values import SystemEdit
 
 NAME = "openai-chat"
 _SYSTEM_ROLES = ("system", "developer")
@@ -32,27 +33,10 @@ _SYSTEM_ROLES = ("system", "developer")
 
 @implementer(IOpenAIChatRequest)
 @attrs.frozen
-class ChatRequest:
+class ChatRequest(BodyRequest):
     """One Chat Completions request, as bytes with places."""
 
-    body: Fields = attrs.field(repr=False)
-    model: str
-    streaming: bool
-    headers: Headers = attrs.field(default=(), repr=False)
-    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    action: str = "generate"
-    losses: tuple[str, ...] = ()
     dialect: str = attrs.field(default=NAME, init=False)
-
-    @property
-    def framing(self) -> str:
-        """How the answer is framed: ``sse`` for a stream, else ``whole``."""
-        return "sse" if self.streaming else "whole"
-
-    @property
-    def raw(self) -> bytes:
-        """The body as it stands."""
-        return self.body.text.raw
 
     def amended(
         self,
@@ -72,17 +56,7 @@ class ChatRequest:
         if seals.PARCEL.encode() not in self.raw:
             return self
         foreign = ForeignSeals(self.body, NAME)
-        if not foreign.edits:
-            return self
-        return attrs.evolve(
-            self,
-            body=Fields.of(self.body.text.spliced(foreign.edits)),
-            losses=merged(self.losses, foreign.losses),
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the body to send."""
-        return self.raw
+        return freed(self, edits=foreign.edits, losses=foreign.losses)
 
     def system_text(self) -> str:
         """Return the text of the system and developer messages."""

@@ -10,19 +10,20 @@ import attrs
 from zope.interface import implementer
 
 from aiclient2api.conversation import seals
-from aiclient2api.conversation.losses import merged
 from aiclient2api.dialects import system_prompt
 from aiclient2api.dialects.wire_request import (
+    BodyRequest,
     Fields,
     amended,
     decoded,
     entry,
+    freed,
     listed,
     text_in,
 )
 from aiclient2api.framing.json_text import Edit, quote, text_of
 from aiclient2api.interfaces import IOpenAIResponsesRequest
-from aiclient2api.values import Headers, SystemEdit
+from aiclient2api.values import SystemEdit
 
 NAME = "openai-responses"
 UNSEALED = seals.carried(seals.Seal(issuer="none", value=""), NAME)
@@ -36,32 +37,15 @@ _SYSTEM_ROLES = ("system", "developer")
 
 @implementer(IOpenAIResponsesRequest)
 @attrs.frozen
-class ResponsesRequest:
+class ResponsesRequest(BodyRequest):
     """
     One Responses request, as bytes with places.
 
     :ivar previous: The response it went on from, once that is spliced into its input.
     """
 
-    body: Fields = attrs.field(repr=False)
-    model: str
-    streaming: bool
-    headers: Headers = attrs.field(default=(), repr=False)
-    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    action: str = "generate"
-    losses: tuple[str, ...] = ()
     previous: str = ""
     dialect: str = attrs.field(default=NAME, init=False)
-
-    @property
-    def framing(self) -> str:
-        """How the answer is framed: ``sse`` for a stream, else ``whole``."""
-        return "sse" if self.streaming else "whole"
-
-    @property
-    def raw(self) -> bytes:
-        """The body as it stands."""
-        return self.body.text.raw
 
     def amended(
         self,
@@ -106,13 +90,7 @@ class ResponsesRequest:
                 edits.append((sealed.start, sealed.end, quote(seal.value)))
                 edits += [item.put("id", quote(seal.id))] if seal.id else []
         edits += system_prompt.dropped(items, foreign)
-        losses = ("reasoning",) if foreign else ()
-        changed = attrs.evolve(self, losses=merged(self.losses, losses))
-        return amended(changed, model=None, streaming=None, edits=edits)
-
-    def to_bytes(self) -> bytes:
-        """Return the body to send."""
-        return self.raw
+        return freed(self, edits=edits, losses=("reasoning",) if foreign else ())
 
     def system_text(self) -> str:
         """Return the text of the instructions and of system and developer items."""
