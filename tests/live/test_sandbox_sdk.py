@@ -189,7 +189,7 @@ class SandboxLibraryTests(SandboxCase):
     async def test_every_failing_model(self) -> None:
         """Each raises what it is there to raise, and none looks whole."""
         gateway = await self.start(
-            request_max_retries=0, timeouts={"response_headers": 0.5, "idle": 0.5}
+            request_max_retries=0, timeouts={"response_headers": 2, "idle": 2}
         )
         client = self.client(gateway)
 
