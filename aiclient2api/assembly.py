@@ -6,12 +6,18 @@ Used at start and at every reload, so that a reload is a dry build and one swap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from aiclient2api.accounts.pool import SolePool
+import attrs
+
+from aiclient2api.accounts.account import PACES, Kind, Law
+from aiclient2api.accounts.budget import RetryBudget
+from aiclient2api.accounts.pool import Rules
+from aiclient2api.accounts.pools import Pools
 from aiclient2api.config import Settings
 from aiclient2api.conversions import Conversions
 from aiclient2api.exchange import Patience
+from aiclient2api.fallbacks import Fallbacks
 from aiclient2api.interfaces import (
     IDialect,
     IExchangeObserver,
@@ -20,21 +26,24 @@ from aiclient2api.interfaces import (
     IWireRequest,
 )
 from aiclient2api.policy import Directory
-from aiclient2api.values import Clock, Jitter, Runtime
+from aiclient2api.values import Account, Clock, Jitter, Runtime
 from aiclient2api.web.kept import Answers
 from aiclient2api.web.keys import Keyring
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Seat, Setup
 
+UNLIMITED = 2**31
+"""As many further tries as anybody may want."""
 
-class Served(Mapping[str, Sequence[str]]):
+
+class Served(Mapping[str, Collection[str]]):
     """What each seated provider is known to serve, looked up when it is asked."""
 
     def __init__(self, seats: Mapping[str, Seat], lists: ModelLists) -> None:
         self._seats = seats
         self._lists = lists
 
-    def __getitem__(self, name: str) -> Sequence[str]:
+    def __getitem__(self, name: str) -> Collection[str]:
         seat = self._seats[name]
         return self._lists.known(seat.provider, seat.pool.snapshot())
 
@@ -58,12 +67,19 @@ def build_setup(
     lists: ModelLists,
     conversions: Conversions,
     answers: Answers | None,
+    pools: Pools,
+    budget: RetryBudget,
     observers: IExchangeObserver,
     saw: Callable[[IWireRequest], None],
     clock: Clock,
     jitter: Jitter,
 ) -> Setup:
-    """Return the setup that *settings* describe. Sends nothing, writes nothing."""
+    """
+    Return the setup that *settings* describe, and put its accounts in force.
+
+    Sends nothing. What can fail comes first, so that a pool is changed only when nothing
+    else can go wrong.
+    """
     by_name = {factory.name: factory for factory in factories}
     seats: dict[str, Seat] = {}
     unavailable = {
@@ -77,9 +93,9 @@ def build_setup(
             unavailable[name] = configured.reason or "it has no account"
             continue
         provider: IProvider = factory.provider(name=name, runtime=runtime)
-        seats[name] = Seat(provider, SolePool(configured.accounts[0]))
+        seats[name] = Seat(provider, pools.pool(name))
     timeouts = settings.timeouts
-    return Setup(
+    setup = Setup(
         dialects=tuple(dialects),
         keyring=Keyring(keys),
         seats=seats,
@@ -89,6 +105,7 @@ def build_setup(
             unavailable=unavailable,
             known=settings.known_providers,
             defaults=() if settings.auto else settings.default_providers,
+            custom=settings.custom_models,
         ),
         lists=lists,
         conversions=conversions,
@@ -102,6 +119,8 @@ def build_setup(
             idle=timeouts.idle,
             total=timeouts.total,
             held_bytes=settings.limits.held_bytes,
+            max_switches=settings.credential_switch_max_retries,
+            wait=settings.wait_for_account,
         ),
         observers=observers,
         saw=saw,
@@ -110,4 +129,28 @@ def build_setup(
         body_limit=settings.limits.body_bytes,
         upload_seconds=timeouts.upload,
         cors_origins=settings.cors_origins,
+        fallbacks=Fallbacks(settings.fallback_chains, settings.model_fallbacks),
+        budget=budget,
+        affinity=settings.affinity.ttl > 0,
     )
+    allowed = settings.retry_budget
+    budget.share = 1.0 if allowed is None else allowed.share
+    budget.floor = UNLIMITED if allowed is None else allowed.floor
+    pools.remember(ttl=settings.affinity.ttl, size=settings.affinity.size)
+    pools.adopt({name: _pooled(settings, name) for name in seats})
+    return setup
+
+
+def _pooled(settings: Settings, name: str) -> tuple[Sequence[Account], Rules]:
+    rest = settings.rest
+    limited = attrs.evolve(PACES[Kind.RATE_LIMITED], first=rest.first, longest=rest.longest)
+    rules = Rules(
+        strategy=settings.strategy_for(name),
+        law=Law(
+            faults=settings.max_error_count,
+            paces={**PACES, Kind.RATE_LIMITED: limited},
+        ),
+        spread=rest.jitter,
+        queue_seconds=settings.timeouts.queue,
+    )
+    return settings.providers[name].accounts, rules

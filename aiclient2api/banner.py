@@ -95,7 +95,7 @@ def _answerable(dialect: IDialect, setup: Setup) -> str | None:
     # One whose models are known gives an example that needs no editing.
     for name in sorted(speaking, key=lambda name: (not directory.served[name], _rank(name, setup))):
         models = directory.served[name]
-        model = models[0] if models else "MODEL"
+        model = next(iter(models), "MODEL")
         return model if name == directory.default else f"{name}:{model}"
     return None
 

@@ -1,5 +1,5 @@
 """
-The ``aiclient2api`` command: ``run`` (the default), ``check``, ``--version``, ``--help``.
+The ``aiclient2api`` command: ``run`` (the default), ``check``, ``accounts``, ``explain``.
 
 ``run`` is ``twistd`` in the foreground, so that there is one way the daemon starts.
 """
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 USAGE = """\
 Usage: aiclient2api [run] [options]      run the gateway in the foreground
        aiclient2api check [options]      check the configuration, start nothing
+       aiclient2api accounts [...]       see, add, change and reset accounts
+       aiclient2api explain REQUEST-ID   tell which accounts a request was given, and why
        aiclient2api --version
        aiclient2api run --help           all options
 
@@ -32,6 +34,9 @@ configuration is the file named by --config or $CONFIG_FILE, else ./config.json,
   aiclient2api                            start with what is found
   aiclient2api --config my.json           start with this file
   aiclient2api check --config my.json     list every fault in it; exit 1 if there are any
+  aiclient2api accounts                   list the accounts, and how they fare
+  aiclient2api accounts add openai-custom --key -
+                                          add one; its key is typed or piped in
   twistd aiclient2api                     start as a daemon (twistd --help)
 """
 
@@ -56,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     if command == "check":
         return check(arguments)
+    if command == "accounts":
+        from aiclient2api.accounts_cli import accounts
+
+        return accounts(arguments)
+    if command == "explain":
+        from aiclient2api.explain import explain
+
+        return explain(arguments)
     print(f"aiclient2api: there is no command {command!r}\n\n{USAGE}", file=sys.stderr)
     return 2
 

@@ -103,6 +103,27 @@ class ProviderUnavailable(GatewayError):
     kind = "overloaded"
 
 
+class NoAccount(ProviderUnavailable):
+    """
+    Every account of a provider rests, is busy or was tried in vain.
+
+    :param limited: True if what keeps them is a limit of the upstream: then it is a 429.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        limited: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        if limited:
+            self.status = 429
+            self.kind = "rate_limit"
+
+
 class Fault(enum.Enum):
     """Whose fault an upstream error is; the provider classifies, the exchange decides."""
 
@@ -161,6 +182,8 @@ class UpstreamError(GatewayError):
     :param status: The status the caller gets, 400-599.
     :param reply: The upstream's own error answer, when there was one. It is sent
         verbatim to a caller of the same dialect.
+    :param of_model: True if only the model is concerned, and not all of the account; None
+        if nobody said so: then the fault decides.
     """
 
     def __init__(
@@ -173,12 +196,14 @@ class UpstreamError(GatewayError):
         code: str | None = None,
         param: str | None = None,
         retry_after: float | None = None,
+        of_model: bool | None = None,
     ) -> None:
         super().__init__(message, code=code, param=param, retry_after=retry_after)
         self.fault = fault
         self.status = status
         self.kind = _KINDS[fault]
         self.reply = reply
+        self.of_model = of_model
 
 
 class ConfigurationError(Exception):

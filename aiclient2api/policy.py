@@ -7,11 +7,12 @@ is called and which models it is known to serve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
 from aiclient2api.errors import InvalidRequest, ProviderUnavailable, UnknownModel
+from aiclient2api.values import CustomModel
 
 AUTO = "auto"
 """The pseudo provider that stands for "whichever serves the model"."""
@@ -23,13 +24,17 @@ class Choice:
     Where a request goes.
 
     :ivar provider: A configured provider's name.
-    :ivar model: The model name without a provider prefix.
-    :ivar reason: ``model prefix``, ``path``, ``header``, ``model`` or ``default``.
+    :ivar model: What that provider calls the model.
+    :ivar reason: ``custom model``, ``model prefix``, ``path``, ``header``, ``model`` or
+        ``default``.
+    :ivar custom: The custom model that was asked for, if it was one: its sampling values
+        are still to be applied.
     """
 
     provider: str
     model: str
     reason: str
+    custom: CustomModel | None = None
 
 
 @attrs.frozen
@@ -43,13 +48,24 @@ class Directory:
     :ivar known: Every provider name this program has heard of.
     :ivar defaults: The default providers, the first one first; none where only
         prefixes decide.
+    :ivar custom: The operator's own models; of two of one name the first one counts.
     """
 
-    served: Mapping[str, Sequence[str]]
+    served: Mapping[str, Collection[str]]
     speaks: Mapping[str, str]
     unavailable: Mapping[str, str]
     known: Sequence[str]
     defaults: Sequence[str]
+    custom: Sequence[CustomModel] = ()
+    _called: Mapping[str, Sequence[CustomModel]] = attrs.field(init=False, repr=False, eq=False)
+
+    @_called.default
+    def _by_name(self) -> Mapping[str, Sequence[CustomModel]]:
+        called: dict[str, list[CustomModel]] = {}
+        for custom in self.custom:
+            for name in dict.fromkeys((custom.id, custom.alias or custom.id)):
+                called.setdefault(name, []).append(custom)
+        return called
 
     @property
     def default(self) -> str | None:
@@ -63,6 +79,25 @@ class Directory:
     def is_provider(self, name: str) -> bool:
         """Say whether *name* can stand as a path prefix."""
         return name == AUTO or name in self.served or name in self.known
+
+    def custom_model(self, model: str, *, named: str | None = None) -> CustomModel | None:
+        """
+        Return the custom model that *model* is the id or the alias of, or None.
+
+        Either may stand behind a prefix that names the provider the custom model is
+        listed under or the one that answers; a prefix counts more than *named*.
+
+        :param named: The provider named elsewhere, if any. If it is neither of the two,
+            then its own model of that name is meant.
+        """
+        for custom in self._called.get(model, ()):
+            if named is None or named in (custom.owner, custom.provider):
+                return custom
+        prefix, colon, rest = model.partition(":")
+        for custom in self._called.get(rest, ()) if colon else ():
+            if prefix in (custom.owner, custom.provider):
+                return custom
+        return None
 
     def named(self, name: str, *, where: str) -> str:
         """
@@ -111,8 +146,8 @@ def choose_provider(
     header: str | None = None,
 ) -> Choice:
     """
-    Choose by model prefix, else path, else header, else the model's only provider,
-    else the default.
+    Choose by custom model, else model prefix, else path, else header, else the model's
+    only provider, else the default.
 
     Where several providers serve the model, or several are the default, one that
     speaks the caller's own dialect is preferred: nothing need be converted then.
@@ -124,6 +159,11 @@ def choose_provider(
     :raise ProviderUnavailable: if the chosen one cannot answer now.
     :raise UnknownModel: if nothing decides.
     """
+    named = path if path is not None else header
+    custom = directory.custom_model(model, named=None if named in (AUTO, "") else named)
+    if custom is not None:
+        provider = directory.named(custom.provider, where=f"custom model {custom.id}")
+        return Choice(provider, custom.model, "custom model", custom)
     names = {**dict.fromkeys(directory.unavailable), **dict.fromkeys(directory.served)}
     prefix, bare = split_prefix(model, names)
     if prefix is not None:

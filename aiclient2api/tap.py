@@ -24,20 +24,28 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 import aiclient2api.providers
-from aiclient2api import __version__, statedir
+from aiclient2api import __version__, probe_request, statedir
+from aiclient2api.accounts.budget import RetryBudget
+from aiclient2api.accounts.pools import Pools
+from aiclient2api.accounts.store import AccountStore
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
+from aiclient2api.config.pools_file import pools_place
 from aiclient2api.conversation.vault import SealVault
 from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import ConfigurationError
-from aiclient2api.interfaces import IProviderFactory
+from aiclient2api.following import FollowedFile
+from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
 from aiclient2api.logfile import VARIABLE as LOGFILE
 from aiclient2api.logfile import levels
 from aiclient2api.observe.fetched_prompt import FetchedPrompt
 from aiclient2api.observe.observers import Observers
 from aiclient2api.observe.prompt_log import PromptLog
+from aiclient2api.observe.traces import Traces
+from aiclient2api.observe.webhook import Webhook
+from aiclient2api.probes import Probes
 from aiclient2api.service import Gateway
 from aiclient2api.state.responses import StoredResponses
 from aiclient2api.state.sqlite import FILE as STORE_FILE
@@ -51,6 +59,9 @@ from aiclient2api.web.front import Front
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import Admission, GatewaySite
+
+JUST_NOW = 5.0
+"""Seconds: what was edited while the gateway started is read once it runs."""
 
 
 def provider_factories() -> Sequence[IProviderFactory]:
@@ -87,11 +98,20 @@ class Options(usage.Options):
         """Listen on this Twisted endpoint, e.g. tcp:3000:interface=127.0.0.1. Repeatable."""
         self.repeated.setdefault("listen", []).append(description)
 
-    def load(self, *, listen: Sequence[str] | None = None) -> Settings:
+    def load(
+        self,
+        *,
+        listen: Sequence[str] | None = None,
+        config_text: bytes | None = None,
+        source: Path | None = None,
+    ) -> Settings:
         """
         Read and check the configuration these options point at.
 
         :param listen: Endpoints that stand for those configured, at a reload.
+        :param config_text: What stands for the configuration file's content, where only
+            the accounts are to be read anew.
+        :param source: Where that is from.
         :raise ConfigurationError: with all faults at once.
         """
         flags: dict[str, object] = {}
@@ -103,7 +123,14 @@ class Options(usage.Options):
         if listen is not None:
             flags = {key: flags[key] for key in flags if key not in ("host", "port")}
             flags["listen"] = list(listen)
-        return load(flags=flags, environ=self.environ, cwd=self.cwd, factories=self.factories)
+        return load(
+            flags=flags,
+            environ=self.environ,
+            cwd=self.cwd,
+            factories=self.factories,
+            config_text=config_text,
+            source=source,
+        )
 
     def postOptions(self) -> None:
         """Find every fault now, before the process forks."""
@@ -149,6 +176,8 @@ class World:
     Every part of the gateway, wired together; see `service.World`.
 
     :param load: Reads and checks the configuration anew.
+    :param cwd: The folder the program was started in.
+    :param named_pools: The accounts' file as the options name it, if they do.
     """
 
     _log = Logger()
@@ -161,7 +190,10 @@ class World:
         load: Callable[..., Settings],
         environ: Mapping[str, str],
         factories: Sequence[IProviderFactory],
+        cwd: Path | None = None,
+        named_pools: object = None,
     ) -> None:
+        cwd = Path.cwd() if cwd is None else cwd
         self.reactor = self.clock = reactor
         self.load = load
         self.factories = factories
@@ -169,7 +201,6 @@ class World:
         self._environ = environ
         self._own_key: str | None = None
         self._made_key = self._opened = False
-        self._lists = ModelLists(reactor)
         self._upstream = Upstream(
             reactor=reactor, connect_timeout=settings.timeouts.connect, environ=environ
         )
@@ -186,6 +217,37 @@ class World:
             settings.state_dir / STORE_FILE, reactor=reactor, clock=reactor, now=time.time
         )
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
+        self._lists = ModelLists(reactor, self._store, time.time)
+        self._traces = Traces(self._store, now=time.time)
+        self._webhook = Webhook(
+            url=lambda: self._settings.health_alert_webhook_url,
+            upstream=self._upstream,
+            clock=reactor,
+            now=time.time,
+        )
+        self._accounts = AccountStore(self._store, reactor)
+        self._budget = RetryBudget()
+        self._pools = Pools(
+            clock=reactor,
+            now=time.time,
+            jitter=random.random,
+            cellar=self._accounts,
+            changed=self._webhook.changed,
+        )
+        self._probes = Probes(
+            clock=reactor,
+            jitter=random.random,
+            targets=lambda: self._setup.seats.values(),
+            ask=partial(probe_request.ask, clock=reactor),
+            rules=lambda: self._settings.probe,
+        )
+        self._followed = FollowedFile(
+            path=lambda: pools_place(self._settings, named=named_pools, cwd=cwd),
+            reload=lambda: Deferred.fromCoroutine(self._reload_accounts()),
+            clock=reactor,
+            in_thread=self._in_thread,
+            loaded=time.time() - JUST_NOW,
+        )
         self._setup = self.use(settings)
         self.front = Front(Api(lambda: self._setup, DIALECTS).resource(), lambda: self._setup)
         self.site = GatewaySite(
@@ -222,7 +284,9 @@ class World:
                 media=self._media(settings),
             ),
             answers=self._answers(settings),
-            observers=Observers(self._prompt_log),
+            pools=self._pools,
+            budget=self._budget,
+            observers=self.observers(),
             saw=self._fetched.saw,
             clock=self.reactor,
             jitter=random.random,
@@ -234,6 +298,26 @@ class World:
         self._settings, self._setup = settings, setup
         return setup
 
+    def observers(self) -> IExchangeObserver:
+        """Return whoever is told of every exchange."""
+        return Observers(self._prompt_log, self._traces)
+
+    def pools(self) -> Pools:
+        """Return the accounts of all providers."""
+        return self._pools
+
+    async def _reload_accounts(self) -> None:
+        """Read the accounts' file anew, and nothing else; a bad one changes nothing."""
+        while True:
+            before = self._settings
+            new = await self._in_thread(
+                partial(self.load, listen=before.listen, config_text=before.config_text or b"{}")
+            )
+            # Somebody may have reloaded everything meanwhile.
+            if self._settings is before:
+                self.use(new)
+                return
+
     def _media(self, settings: Settings) -> ImageFetcher | None:
         fetch = settings.fetch_images
         if not fetch.enabled:
@@ -242,8 +326,6 @@ class World:
 
     def _answers(self, settings: Settings) -> StoredResponses:
         stored = settings.stored_responses
-        if self._opened and stored.ttl > 0:
-            self._store.start()
         return StoredResponses(
             self._store, ttl=stored.ttl, total=stored.bytes, one=stored.item_bytes
         )
@@ -275,7 +357,13 @@ class World:
         """See `service.World`. Raises `ConfigurationError` if the state cannot be kept."""
         settings = self._settings
         self._opened = True
-        self.use(settings)
+        setup = self.use(settings)
+        self._store.start()
+        self._pools.open()
+        for name, seat in setup.seats.items():
+            self._lists.load(name, seat.pool.snapshot())
+        self._probes.start()
+        self._followed.start()
         self._prompt_log.start()
         self._fetched.start()
         proxies = ProxySettings.from_environ(self._environ)
@@ -284,6 +372,11 @@ class World:
 
     def close(self) -> Deferred[Any]:
         """See `service.World`."""
+        self._followed.stop()
+        self._probes.stop()
+        self._webhook.close()
+        self._pools.close()
+        self._accounts.close()
         return gatherResults(
             [
                 self._upstream.close(),
@@ -345,6 +438,8 @@ def makeService(options: Options) -> Gateway:
         load=options.load,
         environ=options.environ,
         factories=options.factories,
+        cwd=options.cwd,
+        named_pools=options["provider-pools-file"],
     )
     foreground = bool(options.parent is not None and options.parent.get("nodaemon"))
     out = sys.__stdout__ if foreground else None

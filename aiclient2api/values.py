@@ -49,6 +49,7 @@ class Route:
     :ivar framing: ``sse`` or ``json_array`` where the path decides, else None.
     :ivar headers: The client's headers that its dialect passes on upstream.
     :ivar query: The client's query arguments that its dialect passes on upstream.
+    :ivar session: What the client's headers call its conversation, or None. Not passed on.
     """
 
     action: str
@@ -57,6 +58,7 @@ class Route:
     framing: str | None = None
     headers: Headers = ()
     query: tuple[tuple[str, str], ...] = ()
+    session: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -178,6 +180,15 @@ class Account:
     :ivar supported: If not empty, only these models are served.
     :ivar unsupported: These models are not served.
     :ivar secrets: The credential strings; cut out of everything shown.
+    :ivar priority: Accounts of the highest number go first.
+    :ivar weight: Its share of the requests, where selection is ``weighted``.
+    :ivar concurrency: Requests that may be at work at once; 0 for no limit.
+    :ivar queue: Requests that may wait for it once that many are; 0 for none.
+    :ivar disabled: Never used, and listed only.
+    :ivar ill: Another program's file says that it failed. It counts when the account is
+        seen for the first time only.
+    :ivar check_health: Whether it is probed; None: as its provider is.
+    :ivar check_model: The model it is probed with, or None.
     """
 
     provider: str
@@ -188,6 +199,143 @@ class Account:
     supported: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    priority: int = 0
+    weight: int = 1
+    concurrency: int = 0
+    queue: int = 0
+    disabled: bool = False
+    ill: bool = False
+    check_health: bool | None = None
+    check_model: str | None = None
+
+
+@attrs.frozen
+class Affinity:
+    """
+    Which conversation a request belongs to, as far as the request shows it.
+
+    The names are as secret as the texts they were made of: only digests are kept.
+
+    :ivar find: Names under which an earlier turn may be remembered, the surest first.
+    :ivar bind: Names under which this turn is to be remembered.
+    """
+
+    find: tuple[str, ...] = attrs.field(default=(), repr=False)
+    bind: tuple[str, ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen
+class Sampling:
+    """Sampling values of an operator; they win over the caller's. None leaves his alone."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+
+
+@attrs.frozen
+class CustomModel:
+    """
+    A model of the operator's own naming, for one that a provider has.
+
+    :ivar id: What clients ask for; so is *alias*, if there is one.
+    :ivar provider: The configured provider that answers.
+    :ivar model: What it calls the model.
+    :ivar owner: Under which provider the model is listed.
+    :ivar context: Tokens of its context window, or None.
+    """
+
+    id: str
+    provider: str
+    model: str
+    alias: str | None = None
+    owner: str | None = None
+    name: str | None = None
+    description: str | None = None
+    context: int | None = None
+    sampling: Sampling = Sampling()
+
+
+@attrs.define
+class Tally:
+    """
+    What an account has done since it is known. Never goes down.
+
+    :ivar requests: Leases that ended, well or not.
+    :ivar failures: Those that ended in a fault of the account or its upstream.
+    :ivar input: Prompt tokens, cached ones included; so the others as in `Usage`.
+    :ivar last_used: Unix seconds, 0 for never.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    last_used: float = 0.0
+
+
+@attrs.frozen
+class Standing:
+    """
+    How one account fares, or one model of it. No secret is in it.
+
+    :ivar state: Its state's name, such as ``cooling``.
+    :ivar usable: True if a request would be given to it, now or within this second.
+    :ivar reason: Why it is in that state, such as ``rate_limit``; ``""`` if all is well.
+    :ivar message: What the upstream said, or ``""``.
+    :ivar since: Unix seconds of the last change.
+    :ivar until: When the upstream said it would be back, in Unix seconds, or None.
+    :ivar next_try: When it is tried again whatever the upstream said, or None.
+    """
+
+    state: str
+    usable: bool
+    reason: str = ""
+    message: str = ""
+    since: float = 0.0
+    until: float | None = None
+    next_try: float | None = None
+
+
+@attrs.frozen
+class AccountReport:
+    """
+    All there is to tell of one account. No secret is in it.
+
+    :ivar models: How single models fare that are worse off than the account.
+    :ivar active: Requests at work.
+    """
+
+    account: Account
+    standing: Standing
+    models: Mapping[str, Standing]
+    active: int
+    tally: Tally
+
+
+@attrs.frozen
+class Step:
+    """
+    One decision in an exchange, or what came of one.
+
+    :ivar at: Seconds since the exchange began.
+    :ivar what: ``target``, ``skipped``, ``chosen``, ``attempt``, ``retry``, ``waiting``,
+        ``refused`` or ``ended``.
+    :ivar account: The account's id, where it is about one.
+    :ivar why: A few words, never a prompt or a key.
+    :ivar status: What the upstream answered with, if it did.
+    """
+
+    at: float
+    what: str
+    provider: str = ""
+    model: str = ""
+    account: str = ""
+    why: str = ""
+    status: int | None = None
 
 
 @attrs.frozen
@@ -242,7 +390,10 @@ class ExchangeRecord:
     What is known of one exchange while it runs.
 
     :ivar id: The request id, also sent as ``x-aiclient2api-request-id``.
+    :ivar provider: Who answers; who was asked last, until somebody does. So for *model* and
+        *account*.
     :ivar began: Clock seconds.
+    :ivar steps: What was decided, and what came of it, in order.
     """
 
     id: str
@@ -253,6 +404,7 @@ class ExchangeRecord:
     began: float
     account: str = ""
     attempts: int = 0
+    steps: list[Step] = attrs.field(factory=list)
 
 
 @attrs.frozen

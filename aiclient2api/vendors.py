@@ -168,6 +168,67 @@ def traits_of(model: str) -> Traits:
     return next((told for start, told in _PECULIARITIES if re.match(start, name)), Traits())
 
 
+_WINDOWS: Mapping[str, int] = MappingProxyType(
+    {
+        # https://platform.openai.com/docs/models
+        "gpt-3.5-turbo": 16_385,
+        "gpt-4-turbo": 128_000,
+        "gpt-4o": 128_000,
+        "chatgpt-4o": 128_000,
+        "gpt-4.1": 1_047_576,
+        "gpt-5": 400_000,
+        "gpt-5-chat": 128_000,
+        "gpt-oss": 131_072,
+        "o1": 200_000,
+        "o1-mini": 128_000,
+        "o1-preview": 128_000,
+        "o3": 200_000,
+        "o4-mini": 200_000,
+        # https://platform.claude.com/docs/en/build-with-claude/context-windows: some have
+        # more than this, but not for every account.
+        "claude-": 200_000,
+        # https://ai.google.dev/gemini-api/docs/models
+        "gemini-1.5-": 1_048_576,
+        "gemini-1.5-pro": 2_097_152,
+        "gemini-2.": 1_048_576,
+        "gemini-3": 1_048_576,
+        # https://platform.moonshot.ai/docs/pricing/chat
+        "kimi-k2": 262_144,
+        "kimi-k2-0711": 131_072,
+        "kimi-for-coding": 262_144,
+        "moonshot-v1-8k": 8_192,
+        "moonshot-v1-32k": 32_768,
+        "moonshot-v1-128k": 131_072,
+        # https://docs.z.ai/guides/overview/overview
+        "glm-4.5": 131_072,
+        "glm-4.5v": 65_536,
+        "glm-4.6": 200_000,
+        "glm-4.7": 200_000,
+        "glm-5": 200_000,
+        # https://www.alibabacloud.com/help/en/model-studio/models
+        "qwen3-coder": 262_144,
+        "qwen3-coder-plus": 1_000_000,
+        "qwen3-coder-flash": 1_000_000,
+        "qwen3-max": 262_144,
+        # https://api-docs.deepseek.com/quick_start/pricing
+        "deepseek-chat": 131_072,
+        "deepseek-reasoner": 131_072,
+        "deepseek-v3": 131_072,
+        "deepseek-r1": 131_072,
+        # https://platform.minimax.io/docs/guides/models-intro
+        "minimax-m2": 204_800,
+    }
+)
+"""How a model's name begins, and the tokens its context may have; the longest start counts."""
+
+
+def context_window(model: str) -> int | None:
+    """Return how many tokens the context of *model* may have; None if that is not known."""
+    name = model.lower().rpartition("/")[2]
+    start = max((each for each in _WINDOWS if name.startswith(each)), key=len, default=None)
+    return None if start is None else _WINDOWS[start]
+
+
 def vendor_of(name: str, factory: str) -> Vendor | None:
     """
     Return the vendor that a grouped name implies.

@@ -100,6 +100,7 @@ class _Gathering:
     complete = False
     failure: UpstreamError | None = None
     usage: Usage | None = None
+    reply_id: str | None = None
 
     def __init__(self, decoder: IEventDecoder) -> None:
         self.decoder = decoder

@@ -66,6 +66,10 @@ class StoreFixture(Case):
             await self.store.delete(**{"namespace": "n", "owner": "o", "key": key, **whose})
         )
 
+    async def scan(self, **whose: Any) -> dict[str, bytes]:
+        """Return all values of an owner."""
+        return dict(await self.store.scan(**{"namespace": "n", "owner": "o", **whose}))
+
     async def found(self, *keys: str, **whose: Any) -> list[str]:
         """Return those of *keys* that are there."""
         return [key for key in keys if await self.get(key, **whose) is not None]
@@ -147,6 +151,63 @@ class StoreContract(StoreFixture):
         await self.restart()
         self.assertIsNone(await self.get("a", owner="bc"))
         self.assertIsNone(await self.get("b", owner="ca"))
+
+    async def test_all_values_of_an_owner(self) -> None:
+        """By key, at once and after a restart; nobody else's are among them."""
+        self.assertEqual(await self.scan(), {})
+        mine = {"a": b"1", "b": b"x" * 5000, "": b"", "\ud800": b"4"}
+        for key, value in mine.items():
+            self.put(key, value)
+        self.put("c", owner="other")
+        self.put("c", namespace="other")
+        self.put("c", owner="")
+        self.assertEqual(await self.scan(), mine)
+        await self.restart()
+        self.assertEqual(await self.scan(), mine)
+        self.assertEqual(await self.scan(owner="other"), {"c": b"v"})
+        self.assertEqual(await self.scan(owner="nobody"), {})
+
+    async def test_all_values_are_those_of_now(self) -> None:
+        """What was put or deleted since counts, whether it was written or not."""
+        for key in "abc":
+            self.put(key, b"old")
+        await self.restart()
+        self.put("a", b"new")
+        self.put("d", b"new")
+        deleted = self.store.delete(namespace="n", owner="o", key="b")
+        now = {"a": b"new", "c": b"old", "d": b"new"}
+        self.assertEqual(await self.scan(), now)
+        self.assertTrue(await deleted)
+        await self.restart()
+        self.assertEqual(await self.scan(), now)
+
+    async def test_all_values_without_those_that_expired(self) -> None:
+        """To the second; one that took an older's place has a time of its own."""
+        self.put("a", b"old")
+        self.put("b", ttl=20)
+        await self.restart()
+        self.put("a", b"new", ttl=10)
+        self.put("c", ttl=10)
+        self.assertEqual(await self.scan(), {"a": b"new", "b": b"v", "c": b"v"})
+        self.clock.advance(10)
+        self.assertEqual(await self.scan(), {"b": b"v"})
+        self.clock.advance(10)
+        self.assertEqual(await self.scan(), {})
+
+    async def test_a_value_that_is_too_large_is_not_among_all(self) -> None:
+        """Nor is the one whose place it was to take."""
+        self.put("a")
+        await self.restart()
+        self.limit(total=1000, one=100)
+        self.assertFalse(self.put("a", b"x" * 101))
+        self.assertEqual(await self.scan(), {})
+
+    async def test_all_values_can_be_changed(self) -> None:
+        """What is returned is the asker's: nothing that is kept changes with it."""
+        self.put("a")
+        first: Any = await self.store.scan(namespace="n", owner="o")
+        first.clear()
+        self.assertEqual(await self.scan(), {"a": b"v"})
 
     async def test_what_was_deleted_is_gone(self) -> None:
         """At once, for good, and only the first to delete it is told that it was there."""
@@ -283,6 +344,7 @@ class StoreContract(StoreFixture):
         self.store = self.made()
         self.put("a")
         self.assertEqual(await self.found("a", "b"), ["a"])
+        self.assertEqual(await self.scan(), {"a": b"v"})
         self.assertFalse(await self.delete("b"))
         self.store.start()
         self.store.start()
@@ -295,6 +357,7 @@ class StoreContract(StoreFixture):
         first, second = self.store.close(), self.store.close()
         self.assertFalse(self.put("a", b"late"))
         self.assertIsNone(await self.get("a"))
+        self.assertEqual(await self.scan(), {})
         await first
         await second
         await self.store.close()
@@ -310,6 +373,7 @@ class StoreContract(StoreFixture):
         await self.restart()
         for wait in (
             self.store.get(namespace="n", owner="o", key="a"),
+            self.store.scan(namespace="n", owner="o"),
             self.store.delete(namespace="n", owner="o", key="b"),
             self.store.close(),
         ):

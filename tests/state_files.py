@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
+from aiclient2api.state import sqlite
 from aiclient2api.state.sqlite import SQLiteStore
 from tests.state_contract import StoreFixture
 
@@ -47,6 +48,7 @@ class FileStoreFixture(StoreFixture, FileTestCase):
     def setUp(self) -> None:
         """Start a store in a folder that is not there yet."""
         self.path = self.new_path()
+        self.patch(sqlite, "REST_SECONDS", 0.0)
         self.started: list[SQLiteStore] = []
         logs = capturedLogs()
         self.events: Any = logs.__enter__()
@@ -59,14 +61,14 @@ class FileStoreFixture(StoreFixture, FileTestCase):
         closed = gatherResults([store.close() for store in self.started])
         return closed.addCallback(lambda _: self.assertEqual(self.told(), []))
 
-    def made(self) -> SQLiteStore:
+    def made(self, patience: float = 0.05) -> SQLiteStore:
         """Return a store that was not started."""
         store = SQLiteStore(
             self.path,
             reactor=reactor,
             clock=self.clock,
             now=self.clock.seconds,
-            patience=0.05,
+            patience=patience,
         )
         self.started.append(store)
         return store
@@ -75,6 +77,8 @@ class FileStoreFixture(StoreFixture, FileTestCase):
         """Wait until the thread has done what it was told."""
         for _ in range(3):
             await self.get("nothing of that name")
+            # The store has rested: there is no time between two transactions.
+            self.clock.advance(0)
 
     def told(self) -> list[str]:
         """Return what was logged at level warn and above since last asked."""

@@ -106,6 +106,26 @@ class CommandTests(SynchronousTestCase):
             self.assertIn(f"aiclient2api {command}:", self.err.getvalue())
             self.assertIn("prot", self.err.getvalue())
 
+    def test_accounts(self) -> None:
+        """One is added, and listed, with the options of ``run`` anywhere."""
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = str(found.getsockname()[1])
+        added = ("accounts", "add", "openai-custom", "--name", "mine", "--key", "sk-test-secret")
+        self.assertEqual(self.run_command(*added), 0)
+        self.assertEqual(self.run_command("accounts", "list", "--port", port), 0)
+        shown = self.out.getvalue()
+        self.assertIn("openai-custom", shown.splitlines()[-2])
+        self.assertIn("mine", shown.splitlines()[-2])
+        self.assertNotIn("secret", shown + self.err.getvalue())
+
+    def test_what_other_commands_take(self) -> None:
+        """Each has a help of its own, and refuses what it does not know."""
+        for command in ("accounts", "explain"):
+            self.assertEqual(self.run_command(command, "--help"), 0)
+            self.assertIn(f"aiclient2api {command}", self.out.getvalue())
+            self.assertEqual(self.run_command(command, "--prot", "1"), 2)
+            self.assertIn(f"aiclient2api {command}:", self.err.getvalue())
+
     def test_run_lists_faults_as_check_does(self) -> None:
         """With the same exit status, and nothing started."""
         name = self.write(port="abc")

@@ -29,8 +29,8 @@ from aiclient2api.config.keys import (
     LIMIT_KEYS,
     STORED_KEYS,
     TIMEOUT_KEYS,
-    UNBUILT,
 )
+from aiclient2api.config.later_keys import UNBUILT
 from aiclient2api.errors import ConfigurationError
 from tests.config_fakes import FACTORIES, SANDBOX, ConfigTestCase
 
@@ -111,7 +111,8 @@ class SeedTests(ConfigTestCase):
         self.assertIsNone(found.system_prompt)
         self.assertWarned(found, "required_api_key", "published")
         self.assertWarned(found, "system_prompt_file_path", "there is no file")
-        self.assertWarned(found, "GEMINI_OAUTH_CREDS_FILE_PATH", "creds1.json")
+        self.assertWarned(found, "gemini-cli-oauth[0].GEMINI_OAUTH_CREDS_FILE_PATH", "creds1.json")
+        self.assertWarned(found, "gemini-cli-oauth[1].GEMINI_OAUTH_CREDS_FILE_PATH", "creds2.json")
         self.assertWarned(found, "gemini-cli-oauth", "not built yet")
         self.assertWarned(found, "without effect yet: cron_near_minutes, cron_refresh_token")
 
@@ -482,36 +483,6 @@ class SystemPromptTests(ConfigTestCase):
         self.assertEqual(len(faults), 4, faults)
         self.assertIn("config.json: system_prompt_replacements[1]: is 3", "\n".join(faults))
         self.assertFault({"system_prompt_replacements": {}}, "write a list")
-
-
-class ReportTests(ConfigTestCase):
-    """What ``aiclient2api check`` prints."""
-
-    def test_it_says_what_matters(self) -> None:
-        """Source, listeners, key, default, every provider's state and all warnings."""
-        text = report(
-            self.load(
-                {"model_provider": "openai-custom,forward-api", "required_api_key": "sk-mine"},
-                pools={"openai-custom": [{"OPENAI_API_KEY": "sk-a"}, {"OPENAI_API_KEY": "sk-b"}]},
-            )
-        )
-        for part in (
-            str(self.cwd / "config.json"),
-            "tcp:3000:interface=127.0.0.1",
-            "1 configured",
-            "default provider  openai-custom, forward-api",
-            "openai-custom: ready",
-            "forward-api: cannot be used: it is not built yet",
-            "only the first is used yet",
-        ):
-            self.assertIn(part, text)
-        for secret in ("sk-mine", "sk-a", "sk-b"):
-            self.assertNotIn(secret, text)
-
-    def test_key_states(self) -> None:
-        """It says whether a key is made, asked or not asked."""
-        self.assertIn("a random one is made", report(self.load()))
-        self.assertIn("open to everybody", report(self.load({"required_api_key": ""})))
 
 
 NAMES = st.sampled_from([key.name for key in (*KEYS, *ACCOUNT_KEYS)]) | st.sampled_from(

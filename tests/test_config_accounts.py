@@ -9,9 +9,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from aiclient2api.config.accounts import Draft, base_of, keys_of, kinds_of
+from aiclient2api.config.accounts import Draft, Inheritance, base_of, keys_of, kinds_of
 from aiclient2api.config.files import Document, Findings, Reading
-from aiclient2api.config.keys import UNBUILT
+from aiclient2api.config.later_keys import UNBUILT
 from aiclient2api.config.values import Place
 from aiclient2api.interfaces import IProviderFactory
 from tests.config_fakes import FACTORIES, OPENAI, FakeFactory, NoSettings
@@ -59,12 +59,9 @@ class DraftTests(SynchronousTestCase):
 
     def draft(self, name: str, shared: dict[str, object], entry: dict[str, object]) -> Draft:
         """Gather an account of the OpenAI fake."""
-        return Draft.of(
-            kinds_of((OPENAI,))[0],
-            name,
-            Document("p.json: ", PLACE, entry),
-            Reading((Document("c.json: ", PLACE, shared),), Findings()),
-        )
+        reading = Reading((Document("c.json: ", PLACE, shared),), Findings())
+        inherited = Inheritance.of(kinds_of((OPENAI,))[0], name, reading)
+        return inherited.draft(Document("p.json: ", PLACE, entry))
 
     def test_no_key_in_the_repr(self) -> None:
         """A draft may be logged by mistake without giving a key away."""
@@ -87,6 +84,6 @@ class DraftTests(SynchronousTestCase):
         url = "https://b.example/v1"
         shared: dict[str, object] = {"openai_api_key": "sk-all"}
         borrowed = self.draft("openai-custom", shared, {"openai_base_url": url})
-        self.assertIn("b.example", "".join(borrowed.oddities()))
+        self.assertIn("b.example", "".join(told for told, _ in borrowed.oddities()))
         own = self.draft("openai-custom", shared, {"openai_base_url": url, "openaiApiKey": "sk-b"})
         self.assertEqual(list(own.oddities()), [])

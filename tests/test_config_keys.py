@@ -4,6 +4,7 @@ The table of configuration keys, and that the manual says the same.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from twisted.plugin import getPlugins
@@ -12,22 +13,37 @@ from twisted.trial.unittest import SynchronousTestCase
 import aiclient2api.providers
 from aiclient2api.config.accounts import keys_of, kinds_of
 from aiclient2api.config.flags import FLAGS
+from aiclient2api.config.key import folded, is_comment, nearest
 from aiclient2api.config.keys import (
     ACCOUNT_KEYS,
     FETCH_KEYS,
     KEYS,
-    LATER_LIMIT_KEYS,
     LIMIT_KEYS,
     STORED_KEYS,
     TIMEOUT_KEYS,
-    UNBUILT,
-    folded,
-    is_comment,
-    nearest,
+)
+from aiclient2api.config.later_keys import ACCOUNT_STATE, LATER, LATER_LIMIT_KEYS, UNBUILT
+from aiclient2api.config.pool_keys import (
+    AFFINITY_KEYS,
+    BUDGET_KEYS,
+    MODEL_KEYS,
+    PROBE_KEYS,
+    SCHEDULED_KEYS,
+    STRATEGIES,
+    TARGET_KEYS,
 )
 from aiclient2api.interfaces import IProviderFactory
 
 ROOT = Path(__file__).resolve().parent.parent
+PARTS = {
+    "affinity": AFFINITY_KEYS,
+    "retry_budget": BUDGET_KEYS,
+    "probe": PROBE_KEYS,
+    "scheduled_health_check": SCHEDULED_KEYS,
+    "model_fallback_mapping": TARGET_KEYS,
+    "custom_models": MODEL_KEYS,
+}
+"""Objects and the keys in them."""
 
 
 class TableTests(SynchronousTestCase):
@@ -42,15 +58,28 @@ class TableTests(SynchronousTestCase):
             (*LIMIT_KEYS, *LATER_LIMIT_KEYS),
             FETCH_KEYS,
             STORED_KEYS,
+            AFFINITY_KEYS,
+            BUDGET_KEYS,
+            PROBE_KEYS,
+            SCHEDULED_KEYS,
+            TARGET_KEYS,
+            MODEL_KEYS,
         ):
             seen: dict[str, str] = {}
             for key in table:
                 for name in {folded(name) for name in (key.name, key.node, *key.also)}:
                     self.assertEqual(seen.setdefault(name, key.name), key.name)
 
+    def test_what_does_nothing_yet_says_so(self) -> None:
+        """A key that has no effect is in the list of those, and nobody else is."""
+        idle = {key.name for key in (*LATER, *LATER_LIMIT_KEYS, *ACCOUNT_STATE)}
+        for key in (*KEYS, *ACCOUNT_KEYS, *LIMIT_KEYS, *LATER_LIMIT_KEYS):
+            self.assertEqual(key.later, key.name in idle, key.name)
+
     def test_names_are_snake_case(self) -> None:
         """The name in the table is the one in the manual's first column."""
-        for key in (*KEYS, *ACCOUNT_KEYS, *keys_of(kinds_of(()))):
+        tables = (key for table in PARTS.values() for key in table)
+        for key in (*KEYS, *ACCOUNT_KEYS, *tables, *keys_of(kinds_of(()))):
             self.assertRegex(key.name, r"^[a-z0-9]+(_[a-z0-9]+)*$")
 
 
@@ -105,9 +134,29 @@ class ManualTests(SynchronousTestCase):
 
     def test_defaults_are_those_of_the_table(self) -> None:
         """Where the table has a plain default, the manual names it."""
-        for key in KEYS:
+        for key in (*KEYS, *ACCOUNT_KEYS):
             if isinstance(key.default, (str, int)) and key.default != "":
-                self.assertIn(f"| `{key.name}` | `{key.node}` | `{key.default}` |", self.manual)
+                shown = str(key.default)
+                if isinstance(key.default, bool):
+                    shown = json.dumps(key.default)
+                self.assertIn(f"| `{key.name}` | `{key.node}` | `{shown}` |", self.manual)
+
+    def test_every_key_of_the_rules(self) -> None:
+        """Each key within an object of rules is there, with a plain number as its default."""
+        for part, table in PARTS.items():
+            for key in table:
+                begin = f"| `{part}.{key.name}` |"
+                rows = [row for row in self.manual.splitlines() if row.startswith(begin)]
+                self.assertEqual(len(rows), 1, begin)
+                if key.also:
+                    self.assertIn(f"| `{key.also[0]}` |", rows[0])
+                if isinstance(key.default, (int, float)) and not isinstance(key.default, bool):
+                    self.assertIn(f"| {key.default:g} |", rows[0])
+
+    def test_every_strategy(self) -> None:
+        """Each way to choose an account is there."""
+        for strategy in STRATEGIES:
+            self.assertIn(f"| {strategy} | ", self.manual)
 
     def test_every_setting_of_a_provider(self) -> None:
         """Every setting of every built-in provider is there, with its default."""
@@ -142,6 +191,7 @@ class ManualTests(SynchronousTestCase):
         known |= {f"limits.{key.name}" for key in (*LIMIT_KEYS, *LATER_LIMIT_KEYS)}
         known |= {f"fetch_images.{key.name}" for key in FETCH_KEYS}
         known |= {f"stored_responses.{key.name}" for key in STORED_KEYS}
+        known |= {f"{part}.{key.name}" for part, table in PARTS.items() for key in table}
         tables = self.manual.split("### Who may call")
         promised = {
             line.split("`")[1]

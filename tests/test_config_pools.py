@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from twisted.plugin import getPlugins
 
@@ -109,24 +110,117 @@ class AccountTests(ConfigTestCase):
         self.assertEqual(only(found).secrets, ())
         self.assertIsNone(only(found).settings.openai_api_key)
 
-    def test_first_enabled(self) -> None:
-        """The first account that is not disabled is used; that there are more is told."""
+    def test_all_of_them(self) -> None:
+        """Every account is there, in the order of the file, those that are disabled too."""
         entries = [
-            {"uuid": "a", "OPENAI_API_KEY": "sk-a", "isDisabled": True},
+            {"uuid": "c", "OPENAI_API_KEY": "sk-a", "isDisabled": True},
             {"uuid": "b", "OPENAI_API_KEY": "sk-b", "isDisabled": "false"},
-            {"uuid": "c", "OPENAI_API_KEY": "sk-c"},
+            {"uuid": "a", "OPENAI_API_KEY": "sk-c"},
         ]
-        found = self.load(pools={"openai-custom": entries})
-        self.assertEqual(only(found).id, "b")
-        self.assertWarned(found, "openai-custom: has 2 enabled accounts")
+        found = self.load({"openai_api_key": "sk-all"}, pools={"openai-custom": entries})
+        accounts = found.providers["openai-custom"].accounts
+        self.assertEqual([one.id for one in accounts], ["c", "b", "a"])
+        self.assertEqual([one.disabled for one in accounts], [True, False, False])
+        self.assertEqual([one.secrets[0] for one in accounts], ["sk-a", "sk-b", "sk-c"])
+        self.assertEqual(found.warnings, ())
 
     def test_all_disabled(self) -> None:
         """If all are disabled, nothing is used, not even the global key."""
         found = self.load(
             {"openai_api_key": "sk-all"}, pools={"openai-custom": [{"isDisabled": True}]}
         )
-        self.assertEqual(found.providers["openai-custom"].reason, "all its accounts are disabled")
+        provider = found.providers["openai-custom"]
+        self.assertEqual(provider.reason, "all its accounts are disabled")
+        self.assertEqual([one.disabled for one in provider.accounts], [True])
         self.assertWarned(found, "openai-custom: cannot be used")
+
+    def test_what_an_account_says_of_itself(self) -> None:
+        """Priority, weight, limits, health and probes, in either spelling; none is odd."""
+        node = {
+            "OPENAI_API_KEY": "sk-a",
+            "priority": -5,
+            "weight": 7,
+            "concurrencyLimit": 3,
+            "queueLimit": "2",
+            "isHealthy": False,
+            "errorCount": 9,
+            "checkHealth": False,
+            "checkModelName": "m1",
+        }
+        snake = {
+            "openai_api_key": "sk-b",
+            "PRIORITY": 1,
+            "concurrency_limit": 0,
+            "is_healthy": True,
+            "error_count": 9,
+            "check_health": True,
+            "check_model_name": "",
+        }
+        found = self.load(pools={"openai-custom": [node, snake, {"OPENAI_API_KEY": "sk-c"}]})
+        one, two, plain = found.providers["openai-custom"].accounts
+        self.assertEqual((one.priority, one.weight), (-5, 7))
+        self.assertEqual((one.concurrency, one.queue), (3, 2))
+        self.assertEqual((one.ill, one.check_health, one.check_model), (True, False, "m1"))
+        self.assertEqual((two.priority, two.weight, two.concurrency), (1, 1, 0))
+        self.assertEqual((two.ill, two.check_health, two.check_model), (False, True, None))
+        self.assertEqual((plain.priority, plain.weight), (0, 1))
+        self.assertEqual((plain.concurrency, plain.queue), (0, 0))
+        self.assertEqual((plain.ill, plain.check_health, plain.disabled), (False, None, False))
+        self.assertEqual(found.warnings, ())
+
+    def test_bounds(self) -> None:
+        """Numbers out of their bounds are faults, each with its place."""
+        entry = {
+            "OPENAI_API_KEY": "sk-a",
+            "priority": 1001,
+            "weight": 0,
+            "concurrencyLimit": -1,
+            "queueLimit": 1.5,
+            "checkHealth": "perhaps",
+            "checkModelName": [],
+        }
+        found = self.faults(pools={"openai-custom": [entry]})
+        self.assertEqual(
+            {fault.split(": ")[1].rpartition(".")[2] for fault in found},
+            set(entry) - {"OPENAI_API_KEY"},
+        )
+        self.assertIn("from -1000 to 1000", "".join(found))
+        self.assertIn("from 1 to 1000", "".join(found))
+
+    def test_one_that_cannot_be_used(self) -> None:
+        """An account without a key or without its file is left out; the others are used."""
+        found = self.load(pools={"openai-custom": [{}, {"OPENAI_API_KEY": "sk-b"}, {}]})
+        provider = found.providers["openai-custom"]
+        self.assertEqual([one.secrets for one in provider.accounts], [("sk-b",)])
+        self.assertEqual((provider.reason, provider.unusable), (None, 2))
+        self.assertWarned(found, "provider_pools.json: openai-custom[0]:", "no openai_api_key")
+        self.assertWarned(found, "provider_pools.json: openai-custom[2]:", "left out")
+        self.write("b.json", {})
+        entries = [{"SAMPLE_CREDS_FILE_PATH": "a.json"}, {"SAMPLE_CREDS_FILE_PATH": "b.json"}]
+        found = self.load(pools={"sample-oauth": entries})
+        self.assertEqual(only(found, "sample-oauth").settings.sample_creds_file_path.name, "b.json")
+        self.assertWarned(found, "sample-oauth[0].SAMPLE_CREDS_FILE_PATH", "a.json")
+        self.assertEqual(len(found.warnings), 1)
+
+    def test_none_that_can_be_used(self) -> None:
+        """If none is left the provider says why; those that are disabled are still listed."""
+        entries = [{}, {"OPENAI_API_KEY": "sk-b", "isDisabled": True}]
+        provider = self.load(pools={"openai-custom": entries}).providers["openai-custom"]
+        self.assertEqual(provider.reason, "no openai_api_key")
+        self.assertEqual([one.disabled for one in provider.accounts], [True])
+        entries = [{}, {"SAMPLE_CREDS_FILE_PATH": "a.json"}]
+        provider = self.load(pools={"sample-oauth": entries}).providers["sample-oauth"]
+        self.assertIn("no sample_creds_file_path", provider.reason or "")
+        self.assertEqual((provider.accounts, provider.unusable), ((), 2))
+
+    def test_only_those_of_the_pool(self) -> None:
+        """A provider that the file lists has these accounts and not the global key's."""
+        body = {"openai_api_key": "sk-all"}
+        own = {"OPENAI_API_KEY": "sk-own"}
+        self.assertEqual(only(self.load(body, pools={"openai-custom": [own]})).secrets, ("sk-own",))
+        for nobody in (list[Any](), None):
+            found = self.load(body, pools={"openai-custom": nobody})
+            self.assertEqual(only(found).secrets, ("sk-all",))
 
     def test_ids(self) -> None:
         """Without a uuid the id hangs on provider and credential, and on nothing else."""
@@ -153,9 +247,30 @@ class AccountTests(ConfigTestCase):
         self.assertEqual(len(ids), 1)
 
     def test_same_uuid_twice(self) -> None:
-        """Two accounts with one uuid are told of."""
-        found = self.load(pools={"openai-custom": [{"uuid": "a"}, {"uuid": "a"}]})
-        self.assertWarned(found, "openai-custom[1].uuid", "give each its own")
+        """Of two accounts with one uuid the first is used; the other is told of."""
+        entries = [{"uuid": "a", "OPENAI_API_KEY": f"sk-{name}"} for name in "ab"]
+        found = self.load(pools={"openai-custom": entries})
+        self.assertEqual(only(found).secrets, ("sk-a",))
+        self.assertEqual(found.providers["openai-custom"].unusable, 1)
+        self.assertWarned(found, "openai-custom[1].uuid: ", "openai-custom[0]", "give each its own")
+
+    def test_same_key_twice(self) -> None:
+        """Two accounts with one key and no uuid are one; a uuid of its own makes another."""
+        entries = [{"OPENAI_API_KEY": "sk-a"}, {"OPENAI_API_KEY": "sk-a", "customName": "again"}]
+        found = self.load(pools={"openai-custom": entries})
+        self.assertIsNone(only(found).name)
+        self.assertWarned(found, "openai-custom[1]: is the same account as", "openai-custom[0]")
+        self.assertNotIn("sk-a", "".join(found.warnings))
+        entries[1]["uuid"] = "b"
+        found = self.load(pools={"openai-custom": entries})
+        self.assertEqual(len(found.providers["openai-custom"].accounts), 2)
+        self.assertEqual(found.warnings, ())
+
+    def test_the_first_that_can_be_used_has_the_id(self) -> None:
+        """An account that is left out anyway takes nobody's uuid."""
+        entries = [{"uuid": "a"}, {"uuid": "a", "OPENAI_API_KEY": "sk-b"}]
+        found = self.load(pools={"openai-custom": entries})
+        self.assertEqual(only(found).secrets, ("sk-b",))
 
     def test_paths_start_at_the_pools_file(self) -> None:
         """A relative credential path in the pools file begins in that file's folder."""
@@ -170,7 +285,6 @@ class AccountTests(ConfigTestCase):
             "OPENAI_API_KEY": "sk-a",
             "OPENAI_API_KYE": "x",
             "SAMPLE_PROJECT": "p",
-            "concurrencyLimit": 2,
             "isHealthy": False,
             "errorCount": 3,
             "lastUsed": None,
@@ -179,8 +293,7 @@ class AccountTests(ConfigTestCase):
         found = self.load(pools={"openai-custom": [entry]})
         self.assertWarned(found, "openai-custom[0].", "OPENAI_API_KYE", '"OPENAI_API_KEY"?')
         self.assertWarned(found, "SAMPLE_PROJECT", "no effect in an account of openai-custom")
-        self.assertWarned(found, "effect yet: openai-custom[0].concurrencyLimit")
-        self.assertEqual(len(found.warnings), 3)
+        self.assertEqual(len(found.warnings), 2)
 
 
 class PoolsFileTests(ConfigTestCase):
@@ -307,12 +420,15 @@ class ExampleTests(ConfigTestCase):
     def test_they_are_accepted(self) -> None:
         """The shipped examples have no fault and no key that is unknown to the real providers."""
         folder = ROOT / "etc" / "aiclient2api"
+        self.write("custom_models.json", (folder / "custom_models.json.example").read_text())
         found = self.load(
             json.loads((folder / "config.json.example").read_text()),
             pools=json.loads((folder / "provider_pools.json.example").read_text()),
             factories=list(getPlugins(IProviderFactory, aiclient2api.providers)),
         )
-        self.assertEqual([text for text in found.warnings if "no key" in text], [])
+        self.assertEqual(found.warnings, ())
         self.assertIsNone(found.keys)
+        self.assertEqual(len(found.providers["openai-custom"].accounts), 2)
+        self.assertEqual([one.id for one in found.custom_models], ["quick"])
         for name in ("openai-custom-local", "openai-custom-kimi", "gemini-custom"):
             self.assertIsNone(found.providers[name].reason, name)

@@ -23,6 +23,8 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.accounts.budget import RetryBudget
+from aiclient2api.accounts.pools import Pools
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
@@ -280,6 +282,8 @@ class ExampleTests(DocsCase):
             lists=lists,
             conversions=Conversions(vault=SealVault(clock.seconds), make_id=lambda: "0" * 48),
             answers=None,
+            pools=Pools(clock=clock, now=clock.seconds, jitter=lambda: 0.0),
+            budget=RetryBudget(),
             observers=Observers(),
             saw=lambda request: None,
             clock=clock,

@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from aiclient2api.dialects.convert import relayed
+from aiclient2api.dialects.convert import Converted, relayed
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
 from aiclient2api.errors import Fault, UnknownModel, UpstreamError
-from aiclient2api.exchange import Exchange, Patience
+from aiclient2api.exchange import Exchange, Patience, Way
 from aiclient2api.providers.openai_custom import openai_custom as FACTORY
 from aiclient2api.testing import (
     FixedPool,
@@ -69,13 +69,16 @@ class ExchangeTests(SynchronousTestCase):
         self.pool = FixedPool([account], waits=waits)
         body = b'{"model":"m","messages":[],"stream":%s}' % (b"true" if streaming else b"false")
         request = OPENAI_CHAT.parse(body=body, route=Route(action="generate"))
+
+        async def convert(way: Way) -> Converted:
+            return relayed(request, source=OPENAI_CHAT)
+
         exchange = Exchange(
             record=ExchangeRecord(
                 id="x1", caller="c", request=request, provider="openai-custom", model="m", began=0.0
             ),
-            converted=relayed(request, source=OPENAI_CHAT),
-            provider=provider,
-            pool=self.pool,
+            ways=[Way(provider, self.pool, "m", "default")],
+            convert=convert,
             reply=self.reply,
             patience=patience,
             clock=self.clock,

@@ -42,8 +42,9 @@ _GOLDEN = {
 }
 
 
-def _watcher(content_type: bytes = b"text/event-stream") -> IWatcher:
-    request = OPENAI_RESPONSES.parse(body=b'{"model":"asked"}', route=Route("generate"))
+def _watcher(content_type: bytes = b"text/event-stream", fields: bytes = b"") -> IWatcher:
+    body = b'{"model":"asked"%s}' % fields
+    request = OPENAI_RESPONSES.parse(body=body, route=Route("generate"))
     return OPENAI_RESPONSES.watcher(request=request, content_type=content_type, want_text=True)
 
 
@@ -162,6 +163,34 @@ class StreamTests(SynchronousTestCase):
                 self.assertEqual(seen, expected, name)
                 self.assertTrue(data.startswith(shown), name)
 
+    def test_its_id_is_known_from_the_start(self) -> None:
+        """A later request may go on from it, at the account that keeps it."""
+        data = stream("openai_responses", "plain.sse")
+        for pieces in splits(data):
+            watcher = _watcher()
+            self.assertIsNone(watcher.reply_id)
+            verdict(watcher, pieces)
+            self.assertEqual(watcher.reply_id, "resp_1")
+        watcher = _watcher()
+        watcher.feed(data[: data.index(b"\n\n") + 2])
+        self.assertEqual(watcher.reply_id, "resp_1")
+
+    def test_an_id_told_at_the_end_only(self) -> None:
+        """Some upstreams leave out the start."""
+        watcher = _watcher()
+        watcher.feed(b'data: {"type":"response.completed","response":{"id":"resp_2"}}\n\n')
+        self.assertEqual(watcher.reply_id, "resp_2")
+
+    def test_an_id_that_nothing_is_kept_under(self) -> None:
+        """What is no text, and the id of a response that the client wants nobody to keep."""
+        for id in (b"null", b"5", b'""', b"[]"):
+            watcher = _watcher()
+            watcher.feed(b'data: {"type":"response.created","response":{"id":%s}}\n\n' % id)
+            self.assertIsNone(watcher.reply_id, id)
+        watcher = _watcher(fields=b',"store":false')
+        watcher.feed(stream("openai_responses", "plain.sse"))
+        self.assertIsNone(watcher.reply_id)
+
     def test_cut_anywhere(self) -> None:
         """A stream is complete from its terminal event on, and not a byte before."""
         for name in ("plain.sse", "incomplete.sse"):
@@ -250,6 +279,16 @@ class WholeTests(SynchronousTestCase):
         answer = {"object": "response", "status": "failed", "error": {"code": "server_error"}}
         watcher = _whole(answer)
         self.assertEqual((watcher.complete, watcher.failure), (True, None))
+
+    def test_the_id_of_what_is_kept(self) -> None:
+        """Not of what was just deleted, and not of an error."""
+        answer = {"id": "resp_1", "object": "response", "output": []}
+        self.assertEqual(_whole(answer).reply_id, "resp_1")
+        self.assertEqual(_whole({"id": "resp_1", "output": []}).reply_id, "resp_1")
+        self.assertIsNone(_whole({**answer, "id": 5}).reply_id)
+        deleted = {"id": "resp_1", "object": "response.deleted", "deleted": True}
+        self.assertIsNone(_whole(deleted).reply_id)
+        self.assertIsNone(_whole({"id": "resp_1", "error": {"message": "m"}}).reply_id)
 
     def test_error_in_a_200(self) -> None:
         """A bare error object is an error, whatever the status says."""

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.errors import InvalidRequest, ProviderUnavailable, UnknownModel
 from aiclient2api.policy import Choice, Directory, choose_provider, split_prefix
+from aiclient2api.values import CustomModel, Sampling
 
 DIRECTORY = Directory(
     served={
@@ -86,6 +87,106 @@ class DialectTests(SynchronousTestCase):
         self.assertEqual(choose("sandbox:x", dialect="messages").provider, "sandbox")
         self.assertEqual(choose("x", path="sandbox", dialect="messages").provider, "sandbox")
         self.assertEqual(choose("gpt-4o", dialect="messages").provider, "openai-custom")
+
+
+class CustomModelTests(SynchronousTestCase):
+    """An operator's own models go where he said, unless the caller names somebody else."""
+
+    def setUp(self) -> None:
+        """Name one that is listed under one provider and answered by another."""
+        self.custom = CustomModel(
+            id="coder",
+            alias="my-coder",
+            owner="sandbox",
+            provider="claude-custom",
+            model="claude-sonnet",
+            sampling=Sampling(temperature=0.0),
+        )
+        self.directory = attrs.evolve(DIRECTORY, custom=(self.custom,))
+
+    def choose(self, model: str, **named: str | None) -> Choice:
+        """Choose where `custom` is known."""
+        return choose_provider(model=model, directory=self.directory, **named)
+
+    def test_by_id_and_by_alias(self) -> None:
+        """The choice carries the custom model, so that its sampling can be applied."""
+        for model in ("coder", "my-coder"):
+            self.assertEqual(
+                self.choose(model),
+                Choice("claude-custom", "claude-sonnet", "custom model", self.custom),
+            )
+
+    def test_a_prefix_may_name_either_provider(self) -> None:
+        """That under which it is listed, or that which answers; the path has no say then."""
+        for prefix in ("sandbox", "claude-custom"):
+            for model in ("coder", "my-coder"):
+                choice = self.choose(f"{prefix}:{model}", path="openai-custom")
+                self.assertIs(choice.custom, self.custom)
+
+    def test_another_prefix_means_that_providers_own_model(self) -> None:
+        """``openai-custom:coder`` is a model of openai-custom, whatever we call ours."""
+        self.assertEqual(
+            self.choose("openai-custom:coder"), Choice("openai-custom", "coder", "model prefix")
+        )
+
+    def test_path_and_header_may_exclude_it(self) -> None:
+        """The user named a provider explicitly; the header counts without a path only."""
+        for named in ({"path": "openai-custom"}, {"header": "openai-custom"}):
+            self.assertEqual(self.choose("coder", **named).provider, "openai-custom")
+        named = {"path": "sandbox", "header": "openai-custom"}
+        self.assertIs(self.choose("coder", **named).custom, self.custom)
+
+    def test_auto_and_an_empty_header_exclude_nothing(self) -> None:
+        """They name no provider."""
+        for named in ({"path": "auto"}, {"header": "auto"}, {"header": ""}):
+            self.assertIs(self.choose("coder", **named).custom, self.custom)
+
+    def test_it_beats_a_model_of_the_same_name(self) -> None:
+        """Even one that exactly one provider serves."""
+        custom = attrs.evolve(self.custom, id="gpt-4o")
+        directory = attrs.evolve(DIRECTORY, custom=(custom,))
+        choice = choose_provider(model="gpt-4o", directory=directory)
+        self.assertEqual(choice.provider, "claude-custom")
+
+    def test_a_name_with_a_colon(self) -> None:
+        """An id is compared whole before anything is split off."""
+        custom = attrs.evolve(self.custom, id="mine:7b", alias=None)
+        directory = attrs.evolve(DIRECTORY, custom=(custom,))
+        for model in ("mine:7b", "sandbox:mine:7b"):
+            choice = choose_provider(model=model, directory=directory)
+            self.assertIs(choice.custom, custom)
+
+    def test_of_two_of_one_name_the_first_that_fits_counts(self) -> None:
+        """Two providers may have an own ``coder`` each."""
+        other = attrs.evolve(self.custom, owner=None, provider="openai-custom", model="gpt-4o")
+        directory = attrs.evolve(DIRECTORY, custom=(self.custom, other))
+        choice = choose_provider(model="coder", directory=directory)
+        self.assertIs(choice.custom, self.custom)
+        choice = choose_provider(model="coder", directory=directory, path="openai-custom")
+        self.assertIs(choice.custom, other)
+
+    def test_an_owner_need_not_be_configured(self) -> None:
+        """It may be a name to list under and no more."""
+        custom = attrs.evolve(self.custom, owner="house")
+        directory = attrs.evolve(DIRECTORY, custom=(custom,))
+        choice = choose_provider(model="house:coder", directory=directory)
+        self.assertIs(choice.custom, custom)
+
+    def test_a_provider_that_cannot_answer_says_so(self) -> None:
+        """The error names the model by which the caller asked for it."""
+        for provider, kind in (
+            ("gemini-cli-oauth", ProviderUnavailable),
+            ("gemini-custom", InvalidRequest),
+        ):
+            custom = attrs.evolve(self.custom, provider=provider)
+            directory = attrs.evolve(DIRECTORY, custom=(custom,))
+            error = self.assertRaises(kind, choose_provider, model="coder", directory=directory)
+            self.assertIn("custom model coder", error.message)
+
+    def test_no_model_is_no_custom_model(self) -> None:
+        """Requests that concern no model are routed as ever."""
+        self.assertEqual(self.choose("").reason, "default")
+        self.assertEqual(self.choose("sandbox:").reason, "default")
 
 
 class PrefixTests(SynchronousTestCase):

@@ -27,7 +27,15 @@ from aiclient2api.providers.openai_custom import openai_custom
 from aiclient2api.providers.openai_responses_custom import openai_responses_custom
 from aiclient2api.providers.sandbox import sandbox
 from aiclient2api.testing import MemoryResponse, MemoryUpstream, one_account
-from aiclient2api.values import Account, Headers, Runtime, SystemEdit, UpstreamRequest
+from aiclient2api.values import (
+    Account,
+    Affinity,
+    Headers,
+    Runtime,
+    Sampling,
+    SystemEdit,
+    UpstreamRequest,
+)
 
 BODY = b'{"model" : "m-1",\t"x":1e400,"x":"\\ud83d"}'
 KEY = "sk-test"
@@ -59,9 +67,14 @@ class AskedRequest:
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> IWireRequest:
         """Return itself."""
         return self
+
+    def affinity(self) -> Affinity:
+        """Return no conversation."""
+        return Affinity()
 
     def to_bytes(self) -> bytes:
         """Return the bytes given."""

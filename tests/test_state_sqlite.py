@@ -144,6 +144,28 @@ class SQLiteStoreTests(StoreContract, FileStoreFixture):
         await self.store.close()
         self.assertEqual(batches, [["p"], ["q"], ["r"], ["s", "t"]])
 
+    async def test_what_is_put_in_quick_succession_is_written_together(self) -> None:
+        """The first at once, the others a moment later, found all the while, and not for good."""
+        self.patch(sqlite, "REST_SECONDS", 0.05)
+        self.put("a")
+        await self.done()
+        for key in "bcd":
+            self.put(key)
+            await self.done()
+        self.assertEqual(self.rows(), [b"a"])
+        self.assertEqual(list(await self.scan()), ["a", "b", "c", "d"])
+        self.clock.advance(0.05)
+        await self.done()
+        self.assertEqual(self.rows(), [b"a", b"b", b"c", b"d"])
+        self.clock.advance(0.05)
+        self.put("e")
+        await self.done()
+        self.assertEqual(self.rows(), [b"a", b"b", b"c", b"d", b"e"])
+        self.put("f")
+        await self.store.close()
+        self.assertEqual(self.rows(), [b"a", b"b", b"c", b"d", b"e", b"f"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     async def test_closing_writes_what_waits(self) -> None:
         """Though the thread never had a chance before."""
         for number in range(50):
@@ -192,4 +214,89 @@ class SQLiteStoreTests(StoreContract, FileStoreFixture):
         connection.commit()
         connection.close()
         self.assertEqual(await self.found("a", "b"), ["b"])
+        self.assertEqual(list(await self.scan()), ["b"])
         self.assertEqual(self.told(), [])
+
+    async def test_thousands_of_values_in_one_round(self) -> None:
+        """The thread is asked once for all of them, and unpacks them there."""
+        for number in range(3000):
+            self.put(str(number), b"%300d" % number)
+        await self.done()
+        pool: Any = self.store._pool
+        asked = []
+
+        def run(*args: Any) -> Any:
+            asked.append(args[0])
+            return interaction(*args)
+
+        interaction = pool.runInteraction
+        pool.runInteraction = run
+        found = await self.scan()
+        self.assertEqual(asked, [database.scan])
+        self.assertEqual(found, {str(number): b"%300d" % number for number in range(3000)})
+
+    async def test_all_values_while_some_are_written(self) -> None:
+        """Whatever the thread has got to, each is there, and the youngest of its name."""
+        self.patch(sqlite, "BATCH_BYTES", 250)
+        for number in range(50):
+            self.put(str(number), b"old")
+        await self.done()
+        scans = []
+        for number in range(50):
+            self.put(str(number), b"new")
+            scans.append(self.scan())
+        for scan in scans:
+            found = await scan
+            self.assertEqual(len(found), 50)
+            self.assertEqual(found["0"], b"new")
+        self.assertEqual(set((await self.scan()).values()), {b"new"})
+
+    async def test_a_full_namespace_is_not_added_up_again(self) -> None:
+        """To write one more value costs the same, however many there are."""
+        self.limit(total=100 * 104, one=100)
+        for number in range(100, 200):
+            self.put(str(number), b"x" * 100)
+        await self.done()
+        sums = []
+
+        def weight(cursor: Any, namespace: str) -> int:
+            known = namespace in cursor.connection.weights
+            sums.append(known)
+            return weighed(cursor, namespace)
+
+        weighed = database._weight
+        self.patch(database, "_weight", weight)
+        for number in range(200, 230):
+            self.put(str(number), b"x" * 100)
+            await self.done()
+        self.assertEqual(sums, [True] * 30)
+        self.assertEqual(self.rows(), [b"%d" % number for number in range(130, 230)])
+
+    async def test_what_is_remembered_of_the_weight_is_true(self) -> None:
+        """Whatever was put, replaced, deleted, expired, or written by another."""
+        await self.store.close()
+        self.store, other = (self.made(patience=10.0) for _ in range(2))
+        self.store.start()
+        other.start()
+        self.limit(total=4 * 103, one=100)
+        other.limit(namespace="n", total=4 * 103, one=100)
+        names = ["10", "11", "12", "13", "14", "15"]
+        for step in range(60):
+            key = names[step * 5 % 6]
+            if step % 7 == 3:
+                await self.delete(key)
+            elif step % 5 == 4:
+                other.put(namespace="n", owner="o", key=key, value=b"y" * 100, ttl=None)
+                await other.get(namespace="n", owner="o", key="none")
+                await other.get(namespace="n", owner="o", key="none")
+            else:
+                self.put(key, b"x" * (100 - step % 3), ttl=30 if step % 4 == 1 else None)
+            await self.done()
+            if step % 11 == 10:
+                self.clock.advance(60)
+                await self.done()
+            remembered = await self.store._pool.runInteraction(
+                lambda cursor: database._weights(cursor, ["n"])
+            )
+            self.assertEqual(remembered, {"n": sum(self.rows("weight"))}, step)
+            self.assertLessEqual(remembered["n"], 4 * 103)

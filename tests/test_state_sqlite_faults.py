@@ -125,6 +125,7 @@ class FaultTests(FileStoreFixture):
         self.put("d", b"x" * 100)
         self.assertTrue(await self.delete("c"))
         self.assertEqual(await self.found("a", "b", "c", "d", "e"), ["a", "b", "d"])
+        self.assertEqual(list(await self.scan()), ["a", "b", "d"])
         self.clock.advance(60)
         await self.done()
         self.assertEqual(await self.found("a", "b", "c", "d"), ["a", "b", "d"])
@@ -233,6 +234,61 @@ class FaultTests(FileStoreFixture):
         (told,) = self.told()
         self.assertIn(": KeyError. Until", told)
 
+    async def test_all_values_of_a_file_that_cannot_be_read(self) -> None:
+        """There are none, whoever asks is not bothered with it, and the operator is."""
+        self.put("a")
+        await self.store.close()
+        self.path.unlink()
+        self.path.mkdir()
+        await self.restart()
+        self.assertEqual(await self.scan(), {})
+        (told,) = self.told()
+        self.assertIn("is no regular file of our own", told)
+
+    async def test_all_values_of_a_damaged_file(self) -> None:
+        """There are none; what is put afterwards is kept in a new file."""
+        await self.store.close()
+        self.path.write_bytes(b"This is no database. " * 1000)
+        await self.restart()
+        self.assertEqual(await self.scan(), {})
+        self.put("a")
+        await self.restart()
+        self.assertEqual(await self.scan(), {"a": b"v"})
+        self.assertIn("is damaged", self.told()[0])
+
+    async def test_a_bug_in_reading_all(self) -> None:
+        """Nobody who asks is bothered with it, and what is in memory is there."""
+
+        def scan(*args: Any) -> None:
+            raise KeyError("a secret prompt")
+
+        self.patch(database, "scan", scan)
+        self.store._paused = True
+        self.put("a")
+        self.assertEqual(await self.scan(), {"a": b"v"})
+        (told,) = self.told()
+        self.assertIn(": KeyError. Until", told)
+
+    async def test_a_transaction_that_fails_is_not_counted(self) -> None:
+        """What was not written does not push out what was."""
+        self.limit(total=3 * 102, one=100)
+        self.put("a", b"x" * 100)
+        self.put("b", b"x" * 100)
+        await self.done()
+
+        def trim(*args: Any) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        trimmed = database._trim
+        self.patch(database, "_trim", trim)
+        self.put("c", b"x" * 100)
+        await self.done()
+        self.assertIn("disk I/O error", self.told()[0])
+        self.patch(database, "_trim", trimmed)
+        self.clock.advance(60)
+        await self.done()
+        self.assertEqual(self.rows(), [b"a", b"b", b"c"])
+
     async def test_a_purge_that_fails_is_not_the_last(self) -> None:
         """The next minute tries again."""
         self.put("a", ttl=10)
@@ -257,7 +313,9 @@ class FaultTests(FileStoreFixture):
 
     async def test_two_stores_on_one_file(self) -> None:
         """Each finds what the other has written."""
-        first, second = self.store, self.made()
+        await self.store.close()
+        first, second = (self.made(patience=10.0) for _ in range(2))
+        first.start()
         second.start()
         for number in range(50):
             self.store = (first, second)[number % 2]

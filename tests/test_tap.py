@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.python import usage
+from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.config import FLAGS
@@ -88,6 +89,21 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(os.environ[VARIABLE], str(self.folder / "twistd.log"))
 
 
+class Still(Clock):
+    """A reactor that never runs: what is put into a thread stays there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = ThreadPool(0, 1)
+
+    def callWhenRunning(self, call: object, *args: object) -> None:
+        """Never call."""
+
+    def getThreadPool(self) -> ThreadPool:
+        """Return a pool that was not started."""
+        return self.pool
+
+
 class WorldTests(SynchronousTestCase):
     """The parts, wired together."""
 
@@ -101,7 +117,7 @@ class WorldTests(SynchronousTestCase):
         options = Options(environ={"HOME": str(self.folder)}, cwd=self.folder)
         options["state-dir"] = str(self.folder / "state")
         return World(
-            reactor=Clock(),
+            reactor=Still(),
             settings=options.load(),
             load=options.load,
             environ=options.environ,
@@ -119,7 +135,7 @@ class WorldTests(SynchronousTestCase):
         world.announce([address], out=first)
         self.assertIn(key, first.getvalue())
         again = World(
-            reactor=Clock(),
+            reactor=Still(),
             settings=world.settings(),
             load=world.load,
             environ={},

@@ -170,6 +170,14 @@ class TranslationTests(SynchronousTestCase):
         self.assertEqual((translation.text, translation.usage), ("Hello", Usage(output=7)))
         self.assertEqual(translation.events, 3)
 
+    def test_nothing_is_kept_by_the_upstream(self) -> None:
+        """What a client may go on from is kept by the gateway, which is told of it."""
+        translation = self.translation()
+        translation.feed(sse({"say": "Hi"}, {"end": "end"}))
+        translation.end()
+        self.assertIsNone(translation.reply_id)
+        self.assertEqual(len(self.remembered), 1)
+
     def test_any_split_of_the_bytes_says_the_same(self) -> None:
         """A record cut in two is one record."""
         data = sse({"say": "Hé"}, {"call": "f"}, {"say": "😀"}, {"end": "end"})

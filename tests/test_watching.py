@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.dialects.anthropic_messages import ANTHROPIC_MESSAGES
+from aiclient2api.dialects.gemini import GEMINI
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
 from aiclient2api.dialects.watching import Watcher, count, total
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
@@ -18,6 +20,7 @@ class Reader:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.reply_id: str | None = None
         self.read: list[bytes] = []
 
     def record(self, *, event: bytes, data: bytes) -> bool:
@@ -101,6 +104,28 @@ class WatcherTests(SynchronousTestCase):
             assert watcher.failure is not None
             self.assertEqual(watcher.failure.code, "no_answer")
             self.assertEqual(self.reader.read, [])
+
+    def test_the_id_is_the_readers(self) -> None:
+        """Whatever name the dialect says the answer can be found by."""
+        watcher = self.watcher()
+        self.assertIsNone(watcher.reply_id)
+        self.reader.reply_id = "resp_1"
+        self.assertEqual(watcher.reply_id, "resp_1")
+
+    def test_only_responses_are_gone_on_from_by_name(self) -> None:
+        """In all other dialects an answer has an id, too, but nobody keeps it."""
+        told = (
+            (OPENAI_CHAT, b'data: {"id":"x","choices":[{"delta":{"content":"a"}}]}\n\n'),
+            (ANTHROPIC_MESSAGES, b'data: {"type":"message_start","message":{"id":"x"}}\n\n'),
+            (GEMINI, b'data: {"responseId":"x","candidates":[{"finishReason":"STOP"}]}\n\n'),
+        )
+        for dialect, record in told:
+            body = b'{"model":"m","messages":[],"contents":[],"stream":true}'
+            route = Route("generate", model="m", streaming=True, framing="sse")
+            request = dialect.parse(body=body, route=route)
+            watcher = dialect.watcher(request=request, content_type=b"", want_text=False)
+            self.assertEqual(watcher.feed(record), record)
+            self.assertIsNone(watcher.reply_id)
 
     def test_an_answer_over_the_limit_is_given_up(self) -> None:
         """A record, or a whole answer: neither is held without bound."""

@@ -13,8 +13,9 @@ from aiclient2api.dialects.anthropic_messages import ANTHROPIC_MESSAGES
 from aiclient2api.dialects.gemini import GEMINI
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
 from aiclient2api.dialects.openai_responses import OPENAI_RESPONSES
-from aiclient2api.dialects.wire_request import text_in
+from aiclient2api.dialects.wire_request import Fields, text_in
 from aiclient2api.errors import GatewayError, InvalidRequest
+from aiclient2api.framing.json_text import Edit, JSONText
 from aiclient2api.interfaces import IDialect, IWireRequest
 from aiclient2api.values import Route, SystemEdit
 
@@ -198,3 +199,32 @@ class AmendTests(SynchronousTestCase):
                 # It is well-formed and can be edited again.
                 twice = amended.amended(system=SystemEdit("append", "More."), model="n")
                 self.assertEqual(twice.system_text(), "Be brief\ud83d.\nMore.")
+
+
+class FieldsTests(SynchronousTestCase):
+    """An object within a body, and edits of its members."""
+
+    def edited(self, body: bytes, *edits: Edit) -> bytes:
+        """Return *body* after *edits*."""
+        return JSONText(body, body).spliced(edits).raw
+
+    def test_members_are_added_behind_the_others(self) -> None:
+        """Or between the braces, if there is none."""
+        items = [("a", b"1"), ("b", b"[]")]
+        for body, wanted in (
+            (b'{ "x" : 0 }', b'{ "x" : 0,"a":1,"b":[] }'),
+            (b"{ }", b'{"a":1,"b":[] }'),
+        ):
+            fields = Fields.of(JSONText(body, body))
+            self.assertEqual(self.edited(body, fields.behind(items)), wanted)
+
+    def test_a_member_is_taken_out_with_one_comma(self) -> None:
+        """The first, one in the middle, the last, the only one."""
+        for body, index, wanted in (
+            (b'{ "a":1 , "b":2 , "c":3 }', 0, b'{ "b":2 , "c":3 }'),
+            (b'{ "a":1 , "b":2 , "c":3 }', 1, b'{ "a":1 , "c":3 }'),
+            (b'{ "a":1 , "b":2 , "c":3 }', 2, b'{ "a":1 , "b":2 }'),
+            (b'{ "a":1 }', 0, b"{  }"),
+        ):
+            fields = Fields.of(JSONText(body, body))
+            self.assertEqual(self.edited(body, fields.without(fields.members[index])), wanted)

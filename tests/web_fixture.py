@@ -17,6 +17,8 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from aiclient2api.accounts.budget import RetryBudget
+from aiclient2api.accounts.pools import Pools
 from aiclient2api.assembly import build_setup
 from aiclient2api.config import load
 from aiclient2api.conversation.vault import SealVault
@@ -154,6 +156,8 @@ class GatewayTestCase(SynchronousTestCase):
                 now=lambda: 1_700_000_000.0,
             ),
             answers=self.answers,
+            pools=Pools(clock=self.clock, now=self.clock.seconds, jitter=lambda: 0.0),
+            budget=RetryBudget(),
             observers=self.observer,
             saw=self.saw.append,
             clock=self.clock,

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 import attrs
 
 from aiclient2api.config import values as read
-from aiclient2api.config.files import Document, Reading
-from aiclient2api.config.keys import UNBUILT, Key
-from aiclient2api.config.values import Given
+from aiclient2api.config.files import Document, Findings, Reading
+from aiclient2api.config.key import Key
+from aiclient2api.config.later_keys import UNBUILT
+from aiclient2api.config.values import Given, Place
 from aiclient2api.interfaces import IProviderFactory
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "aiclient2api:account")
@@ -136,9 +137,22 @@ class _Part:
 
 
 @attrs.frozen
-class Draft:
+class _Inherited:
     """
-    The settings of one account, gathered but not judged.
+    What an account has of one setting, if its own entry says nothing.
+
+    :ivar given: Where it stands, or None, as in `_Part`.
+    """
+
+    field: Field
+    value: Any = attrs.field(repr=False)
+    given: Given | None
+
+
+@attrs.frozen
+class Inheritance:
+    """
+    What the accounts of one provider have in common; worked out once for all of them.
 
     :ivar name: The provider's configured name.
     :ivar usual: The values `kind` has under its base name, where none is its own.
@@ -146,40 +160,75 @@ class Draft:
 
     name: str
     kind: Kind
-    parts: tuple[_Part, ...]
+    place: Place
+    findings: Findings
+    settings: tuple[_Inherited, ...] = attrs.field(repr=False)
     usual: Mapping[str, Any] = attrs.field(repr=False)
 
     @classmethod
-    def of(cls, kind: Kind, name: str, entry: Document | None, shared: Reading) -> Draft:
+    def of(cls, kind: Kind, name: str, shared: Reading) -> Inheritance:
         """
-        Gather one account.
+        Gather it: what everybody shares comes before what the name implies.
 
-        Its own entry comes first, then what everybody shares, then what its name
-        implies. But a preset's URL comes before a shared one: that one was not meant
-        for the vendor in the name.
+        But a preset's URL comes before a shared one: that one was not meant for the
+        vendor in the name.
         """
-        usual, implied = kind.defaults(kind.name), kind.defaults(name)
-        entries = Reading((entry,) if entry else (), shared.findings)
-        parts = []
+        normal, implied = kind.defaults(kind.name), kind.defaults(name)
+        place = shared.documents[0].place
+        settings = []
+        usual: dict[str, Any] = {}
         for field in kind.fields:
             key = field.key
-            own, common = entries.given(key), shared.given(key)
-            preset = field.kind == "url" and usual.get(key.name) != implied.get(key.name)
-            given = own or (None if preset else common)
-            value = shared.read(given, key, None) if given else implied.get(key.name)
-            if value in (None, ""):
-                value = key.default
-            if field.kind == "path" and isinstance(value, str):
-                value = shared.documents[0].place.resolve(value)
-            parts.append(_Part(field, value, given, own is not None))
-        normal = {
-            field.key.name: usual.get(field.key.name, field.key.default) for field in kind.fields
-        }
-        for field in kind.fields:
-            common = shared.given(field.key)
+            common = shared.given(key)
+            value = shared.read(common, key, None) if common else None
+            usual[key.name] = normal.get(key.name, key.default)
             if common and field.kind == "url":
-                normal[field.key.name] = shared.read(common, field.key, None)
-        return cls(name, kind, tuple(parts), normal)
+                usual[key.name] = value
+            if field.kind == "url" and normal.get(key.name) != implied.get(key.name):
+                common = None
+            told = _or_default(value if common else implied.get(key.name), field, place)
+            settings.append(_Inherited(field, told, common))
+        return cls(name, kind, place, shared.findings, tuple(settings), usual)
+
+    def draft(self, entry: Document | None) -> Draft:
+        """Gather the settings of one account: its own entry comes before all else."""
+        if entry is None:
+            parts = [_Part(one.field, one.value, one.given) for one in self.settings]
+            return Draft(self.name, self.kind, tuple(parts), self.usual)
+        own = Reading((entry,), self.findings)
+        parts = []
+        for one in self.settings:
+            given = own.given(one.field.key)
+            if given is None:
+                parts.append(_Part(one.field, one.value, one.given))
+                continue
+            value = own.read(given, one.field.key, None)
+            value = _or_default(value, one.field, self.place)
+            parts.append(_Part(one.field, value, given, True))
+        return Draft(self.name, self.kind, tuple(parts), self.usual)
+
+
+def _or_default(value: Any, field: Field, place: Place) -> Any:
+    if value in (None, ""):
+        value = field.key.default
+    if field.kind == "path" and isinstance(value, str):
+        return place.resolve(value)
+    return value
+
+
+@attrs.frozen
+class Draft:
+    """
+    The settings of one account, gathered but not judged.
+
+    :ivar name: The provider's configured name.
+    :ivar usual: As in `Inheritance`.
+    """
+
+    name: str
+    kind: Kind
+    parts: tuple[_Part, ...]
+    usual: Mapping[str, Any] = attrs.field(repr=False)
 
     def _filled(self, kind: str) -> Iterator[_Part]:
         return (part for part in self.parts if part.field.kind == kind and part.value)
@@ -202,10 +251,15 @@ class Draft:
     @property
     def missing(self) -> str | None:
         """The key of a credential file that does not exist, or None."""
-        for part in self._filled("path"):
-            if not os.path.exists(part.value):
-                return part.field.key.name
-        return None
+        return next((part.field.key.name for part in self._lost()), None)
+
+    @property
+    def missing_told(self) -> bool:
+        """True if `oddities` tells of the missing file, as the user named it."""
+        return any(part.given for part in self._lost())
+
+    def _lost(self) -> Iterator[_Part]:
+        return (part for part in self._filled("path") if not os.path.exists(part.value))
 
     @property
     def local(self) -> bool:
@@ -229,20 +283,27 @@ class Draft:
         digest = hashlib.sha256("\0".join(told).encode()).hexdigest()
         return str(uuid.uuid5(_NAMESPACE, f"{self.name}:{digest}"))
 
-    def oddities(self) -> Iterator[str]:
-        """Return what an operator should look at, a sentence each."""
+    def oddities(self) -> Iterator[tuple[str, str]]:
+        """Return what an operator should look at: a sentence each, and of which sort it is."""
         for part in self._filled("secret"):
             if part.given and part.value.endswith("..."):
-                yield f"{part.where}: is the example's placeholder; write your own key"
-        for part in self._filled("path"):
-            if part.given and not os.path.exists(part.value):
-                yield f"{part.where}: there is no file {part.value}; no account without it"
+                yield (
+                    f"{part.where}: is the example's placeholder; write your own key",
+                    f"{self.name}: placeholder",
+                )
+        for part in self._lost():
+            if part.given:
+                yield (
+                    f"{part.where}: there is no file {part.value}; no account without it",
+                    f"{self.name}: no file",
+                )
         for part in self._filled("url"):
             parts = urlsplit(part.value)
             if parts.scheme == "http" and not read.is_loopback(parts.hostname or ""):
                 yield (
                     f"{part.where}: is plain http beyond this machine;"
-                    " keys and prompts travel unencrypted"
+                    " keys and prompts travel unencrypted",
+                    f"{self.name}: plain http",
                 )
         borrowed = [part.where for part in self._filled("secret") if part.given and not part.own]
         for part in self._filled("url"):
@@ -250,7 +311,8 @@ class Draft:
             if borrowed and normal and not _same_host(part.value, normal):
                 yield (
                     f"{self.name}: sends the key of {borrowed[0]} to"
-                    f" {urlsplit(part.value).hostname}; if that is not meant, give it its own"
+                    f" {urlsplit(part.value).hostname}; if that is not meant, give it its own",
+                    f"{self.name}: another host",
                 )
 
 

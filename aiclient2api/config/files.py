@@ -7,16 +7,17 @@ It knows files and spellings, but neither what a key means nor which provider it
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
 from aiclient2api.config.flags import FLAGS
-from aiclient2api.config.keys import Key, folded, is_comment, names_of, nearest
-from aiclient2api.config.values import Given, Place, Wrong, name_shown, path, show, url
+from aiclient2api.config.key import Key, by_fold, folded, is_comment, names_of, nearest
+from aiclient2api.config.values import Given, Place, Wrong, name_shown, path, show, url, webhook
 
 T = TypeVar("T")
 
@@ -24,21 +25,61 @@ _DEEPEST = 64
 """No configuration is nested deeper; beyond it, walking a value could fail."""
 
 
+_ALIKE = 20
+"""So many sentences of one sort are told; a file may have thousands of accounts."""
+
+
+@attrs.define
+class Sentences:
+    """Sentences, each once and in order; of many of one sort only the first are told."""
+
+    _seen: set[str] = attrs.field(factory=set)
+    _told: list[tuple[str, str]] = attrs.field(factory=list)
+    _counts: Counter[str] = attrs.field(factory=Counter)
+
+    def add(self, sentence: str, sort: str | None = None) -> None:
+        """
+        Add one.
+
+        :param sort: What it has in common with others like it; if None, all but the
+            place in a list.
+        """
+        if sentence in self._seen:
+            return
+        self._seen.add(sentence)
+        sort = re.sub(r"\[[0-9]+\]", "[]", sentence) if sort is None else sort
+        self._counts[sort] += 1
+        if self._counts[sort] <= _ALIKE:
+            self._told.append((sentence, sort))
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def __iter__(self) -> Iterator[str]:
+        left = Counter(self._counts)
+        for sentence, sort in self._told:
+            left[sort] -= 1
+            more = self._counts[sort] - _ALIKE
+            if more > 0 and left[sort] == more:
+                sentence = f"{sentence} (and {more} more like it)"
+            yield sentence
+
+
 @attrs.define
 class Findings:
     """Everything wrong and everything odd, each once and in order."""
 
-    faults: dict[str, None] = attrs.field(factory=dict)
-    warnings: dict[str, None] = attrs.field(factory=dict)
+    faults: Sentences = attrs.field(factory=Sentences)
+    warnings: Sentences = attrs.field(factory=Sentences)
     idle: dict[str, None] = attrs.field(factory=dict)
 
-    def fault(self, sentence: str) -> None:
+    def fault(self, sentence: str, sort: str | None = None) -> None:
         """Note something that makes the configuration unusable."""
-        self.faults[sentence] = None
+        self.faults.add(sentence, sort)
 
-    def warn(self, sentence: str) -> None:
+    def warn(self, sentence: str, sort: str | None = None) -> None:
         """Note something the operator should look at."""
-        self.warnings[sentence] = None
+        self.warnings.add(sentence, sort)
 
 
 class _Repeated(dict[str, Any]):
@@ -61,18 +102,58 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number; write a plain one")
 
 
-def read_object(path: Path, findings: Findings) -> dict[str, Any] | None:
+def read_bytes(path: Path, findings: Findings, *, gone: str | None = None) -> bytes | None:
     """
-    Read a JSON object from a file that exists.
+    Read a file.
 
-    :return: The object, or None if it could not be had; the faults are noted.
+    :param gone: What to warn of if there is no such file, ``""`` for nothing; None if
+        that is a fault like any other.
+    :return: None if it could not be had.
     """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if gone is None or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            findings.fault(
+                f"{path.name}: cannot be read ({error.strerror}); mend {path} or name another"
+            )
+        elif gone:
+            findings.warn(gone)
+    return None
+
+
+def parse_object(path: Path, text: bytes, findings: Findings) -> dict[str, Any] | None:
+    """
+    Return the JSON object that *text* is.
+
+    :param path: Where the text is from.
+    :return: None if it is none; the faults are noted.
+    """
+    found = _parse(path, text, findings)
+    if isinstance(found, dict):
+        return found
+    if found is not None:
+        findings.fault(f"{path.name}: is no JSON object; write the keys in braces, {{...}}")
+    return None
+
+
+def parse_list(path: Path, text: bytes, findings: Findings) -> list[Any] | None:
+    """Return the JSON list that *text* is; otherwise as `parse_object`."""
+    found = _parse(path, text, findings)
+    if isinstance(found, list):
+        return found
+    if found is not None:
+        findings.fault(f"{path.name}: is no JSON list; write what it lists in brackets, [...]")
+    return None
+
+
+def _parse(path: Path, text: bytes, findings: Findings) -> Any:
+    """Return what *text* holds, or None and a fault."""
     name = path.name
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        found = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
-    except OSError as error:
-        findings.fault(f"{name}: cannot be read ({error.strerror}); mend {path} or name another")
+        found = json.loads(
+            text.decode("utf-8-sig"), object_pairs_hook=_pairs, parse_constant=_no_constant
+        )
     except UnicodeDecodeError as error:
         findings.fault(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8")
     except json.JSONDecodeError as error:
@@ -85,14 +166,14 @@ def read_object(path: Path, findings: Findings) -> dict[str, Any] | None:
     except ValueError as error:
         findings.fault(f"{name}: has a number that cannot be used ({str(error)[:60]})")
     else:
-        if not isinstance(found, dict):
-            findings.fault(f"{name}: is no JSON object; write the keys in braces, {{...}}")
-        elif _walkable(found, f"{name}: ", findings):
-            return found
+        # What is neither is refused by whoever asked, and null like any other.
+        if not isinstance(found, (dict, list)):
+            return False
+        return found if _walkable(found, f"{name}: ", findings) else None
     return None
 
 
-def _walkable(top: dict[str, Any], label: str, findings: Findings) -> bool:
+def _walkable(top: dict[str, Any] | list[Any], label: str, findings: Findings) -> bool:
     """Note repeated keys and excessive depth, without recursion; False if too deep."""
     todo: list[tuple[str, Any, int]] = [("", top, 0)]
     while todo:
@@ -106,9 +187,13 @@ def _walkable(top: dict[str, Any], label: str, findings: Findings) -> bool:
                     f"{label}{where}{name_shown(key)} is written twice; keep one of them"
                 )
         if isinstance(value, dict):
-            todo += [(f"{where}{key[:60]}.", inner, depth + 1) for key, inner in value.items()]
-        elif isinstance(value, list):
-            todo += [(f"{where[:-1]}[{n}].", inner, depth + 1) for n, inner in enumerate(value)]
+            for key, item in value.items():
+                if isinstance(item, (dict, list)):
+                    todo.append((f"{where}{key[:60]}.", item, depth + 1))
+        else:
+            for at, item in enumerate(value):
+                if isinstance(item, (dict, list)):
+                    todo.append((f"{where[:-1]}[{at}].", item, depth + 1))
     return True
 
 
@@ -140,31 +225,44 @@ class Document:
 
         null counts as nothing, and so does an empty path or URL.
         """
-        spelt = [
-            spelling
-            for name in dict.fromkeys(map(folded, (key.name, *key.also)))
-            for spelling in self._found.get(name, ())
-        ]
+        spelt: list[str] = []
+        for fold in key.folds:
+            if fold in self._found:
+                spelt += self._found[fold]
         if not spelt:
             return None
         value = self.values[spelt[0]]
-        if value == "" and key.reader in (path, url):
+        if value == "" and key.reader in (path, url, webhook):
             return None
         where = self.labels.get(spelt[0], f"{self.prefix}{spelt[0]}")
-        if any(self.values[other] != value for other in spelt[1:]):
+        if len(spelt) > 1 and any(self.values[other] != value for other in spelt):
             both = " and ".join(map(json.dumps, spelt))
             findings.fault(f"{where}: is written twice, as {both}; keep one of them")
         return Given(where, value, self.place)
 
     def strangers(self, known: Sequence[Key[Any]], findings: Findings) -> None:
         """Warn of every key that is not *known*, with the one that was likely meant."""
-        taken = {folded(name) for key in known for name in (key.name, *key.also)}
-        for spelling in self.values:
-            if is_comment(spelling) or folded(spelling) in taken:
+        self.present(by_fold(known), findings)
+
+    def present(self, known: Mapping[str, Key[Any]], findings: Findings) -> list[Key[Any]]:
+        """
+        Return the keys that are here; warn as `strangers` does.
+
+        :param known: As `by_fold` makes it.
+        """
+        found = []
+        for spelling, value in self.values.items():
+            if is_comment(spelling):
                 continue
-            meant = nearest(spelling, names_of(known))
+            key = known.get(folded(spelling))
+            if key is not None:
+                if value is not None:
+                    found.append(key)
+                continue
+            meant = nearest(spelling, names_of(known.values()))
             hint = f'; did you mean "{meant}"?' if meant else ""
             findings.warn(f"{self.prefix}{name_shown(spelling)} is no key that is known{hint}")
+        return found
 
 
 def command_line(flags: Mapping[str, object], place: Place) -> Document:

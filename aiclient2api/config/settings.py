@@ -1,36 +1,27 @@
 """
-The settings of one run: found, read, checked and made plain before anything starts.
+The settings of one run, complete and absolute: all that the rest of the program is told.
 
-`load` reads flags, environment and files and either returns `Settings`, complete and
-absolute, or raises `ConfigurationError` with every fault there is. It writes nothing,
-asks no network, and no sentence of it repeats a key.
+Nothing here knows where they come from; `load` makes them.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
-from aiclient2api.config import keys
-from aiclient2api.config.access import caller_keys, exposure, listeners, origins
-from aiclient2api.config.accounts import Kind, keys_of, kinds_of
-from aiclient2api.config.files import Document, Findings, Reading, command_line, read_object
-from aiclient2api.config.pools import ProviderConfig, ProviderReader
-from aiclient2api.config.values import Given, Place, Wrong, level
-from aiclient2api.errors import ConfigurationError
-from aiclient2api.interfaces import IProviderFactory
-from aiclient2api.values import SystemEdit
-
-SYSTEM_CONFIG = Path("/etc/aiclient2api/config.json")
+from aiclient2api.config.fallbacks import Chains, Targets
+from aiclient2api.config.pool_keys import STRATEGIES
+from aiclient2api.config.pool_rules import AffinityLimits, Probe, Rest, RetryBudget
+from aiclient2api.config.pools import ProviderConfig
+from aiclient2api.config.provider_names import fits, is_pattern
+from aiclient2api.values import CustomModel, SystemEdit
 
 
 @attrs.frozen
 class Timeouts:
-    """The six clocks, in seconds; 0 is off."""
+    """The clocks, in seconds; 0 is off."""
 
     connect: float = 10.0
     response_headers: float = 600.0
@@ -38,6 +29,7 @@ class Timeouts:
     idle: float = 300.0
     total: float = 0.0
     upload: float = 60.0
+    queue: float = 60.0
 
 
 @attrs.frozen
@@ -88,6 +80,8 @@ class Settings:
     Everything the gateway is told before it starts.
 
     :ivar source: The configuration file read, absolute, or None.
+    :ivar config_text: What stood in it, or None.
+    :ivar pools_path: The accounts' file read, absolute, or None.
     :ivar listen: Twisted endpoint strings.
     :ivar keys: The keys of callers. None: none configured, one is to be made;
         ``()``: open to everybody, on purpose.
@@ -97,10 +91,20 @@ class Settings:
     :ivar known_providers: Every base name there is, built or not.
     :ivar base_delay: Seconds before the first retry.
     :ivar proxy_url: Already in each `Account.proxy` that it is for.
+    :ivar selection: Strategies by provider, kind or pattern; see `strategy_for`.
+    :ivar wait_for_account: Seconds a request waits for an account that rests.
+    :ivar max_error_count: Upstream faults in a row before an account rests; 0: never.
+    :ivar credential_switch_max_retries: Other accounts that are tried in one exchange.
+    :ivar rest: After a 429 that says nothing of when.
+    :ivar retry_budget: None: no limit.
+    :ivar fallback_chains: ``(provider, kind or pattern, (provider, ...))``.
+    :ivar model_fallbacks: ``(model or pattern, ((provider or None, model), ...))``.
     :ivar warnings: Sentences for the operator.
     """
 
     source: Path | None
+    config_text: bytes | None = attrs.field(repr=False)
+    pools_path: Path | None
     listen: tuple[str, ...]
     keys: tuple[str, ...] | None = attrs.field(repr=False)
     default_providers: tuple[str, ...]
@@ -121,350 +125,27 @@ class Settings:
     log_level: str
     proxy_url: str | None = attrs.field(repr=False)
     cors_origins: tuple[str, ...]
+    selection: Mapping[str, str]
+    affinity: AffinityLimits
+    wait_for_account: float
+    max_error_count: int
+    credential_switch_max_retries: int
+    rest: Rest
+    retry_budget: RetryBudget | None
+    probe: Probe
+    health_alert_webhook_url: str | None = attrs.field(repr=False)
+    fallback_chains: Chains
+    model_fallbacks: Targets
+    custom_models: tuple[CustomModel, ...]
     warnings: tuple[str, ...]
 
-
-def load(
-    *,
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    cwd: Path,
-    factories: Sequence[IProviderFactory],
-    system_config: Path = SYSTEM_CONFIG,
-    uid: int | None = None,
-) -> Settings:
-    """
-    Read the configuration.
-
-    :param flags: By `Flag.key`; None or an empty list means not given.
-    :param cwd: The folder the program was started in.
-    :param factories: The providers there are, in order of preference.
-    :param system_config: The last file that is looked for.
-    :param uid: Who runs this; the real user if None.
-    :raise ConfigurationError: with every fault of both files.
-    """
-    return _Load(
-        flags=flags,
-        environ=environ,
-        cwd=Path(os.path.abspath(cwd)),
-        kinds=kinds_of(factories),
-        system_config=system_config,
-        uid=os.getuid() if uid is None else uid,
-    ).run()
-
-
-@attrs.define
-class _Load:
-    """One run of `load`."""
-
-    flags: Mapping[str, object]
-    environ: Mapping[str, str]
-    cwd: Path
-    kinds: tuple[Kind, ...]
-    system_config: Path
-    uid: int
-    findings: Findings = attrs.field(factory=Findings)
-
-    def run(self) -> Settings:
-        here = self._place(self.cwd)
-        source = self._source(here)
-        sound = not self.findings.faults
-        body = read_object(source, self.findings) if source else {}
-        folder = self._place(source.parent if source else self.cwd)
-        document = Document(f"{source.name if source else 'config.json'}: ", folder, body or {})
-        document.strangers([*keys.KEYS, *keys_of(self.kinds)], self.findings)
-        reading = Reading((command_line(self.flags, here), document), self.findings)
-        reading.check_later(keys.LATER)
-
-        listen = listeners(reading)
-        caller = caller_keys(reading, self.environ, here)
-        exposure(listen, caller, self.findings)
-        reader = ProviderReader(self.kinds, reading, self.findings)
-        named, auto = self._named(reading, reader)
-        providers = self._providers(reader, named, folder if sound and body is not None else None)
-        settings = Settings(
-            source=source,
-            listen=listen,
-            keys=caller.keys,
-            default_providers=named or self._first(providers),
-            auto=auto,
-            providers=providers,
-            known_providers=tuple(kind.name for kind in self.kinds),
-            system_prompt=self._system_prompt(reading, folder),
-            prompt_log_mode=reading.take(keys.PROMPT_LOG_MODE),
-            prompt_log_base_name=reading.take(keys.PROMPT_LOG_BASE_NAME) or self.cwd / "prompt_log",
-            fetch_system_prompt=reading.take(keys.FETCH_SYSTEM_PROMPT),
-            max_retries=reading.take(keys.REQUEST_MAX_RETRIES),
-            base_delay=reading.take(keys.REQUEST_BASE_DELAY) / 1000,
-            timeouts=self._timeouts(reading),
-            limits=self._limits(reading),
-            fetch_images=self._fetch_images(reading),
-            stored_responses=self._stored_responses(reading),
-            state_dir=self._state_dir(reading),
-            log_level=self._log_level(reading),
-            proxy_url=reading.take(keys.PROXY_URL) or None,
-            cors_origins=origins(reading),
-            warnings=(),
-        )
-        reading.take(keys.PROXY_ENABLED_PROVIDERS)
-        logs = settings.prompt_log_base_name.parent
-        if settings.prompt_log_mode == "file" and not os.path.isdir(logs):
-            self.findings.fault(f"prompt_log_base_name: there is no folder {logs}; make it")
-        if self.findings.faults:
-            raise ConfigurationError(
-                tuple(self.findings.faults), warnings=tuple(self.findings.warnings)
-            )
-        if self.findings.idle:
-            self.findings.warn(
-                f"understood, but without effect yet: {', '.join(self.findings.idle)}"
-            )
-        return attrs.evolve(settings, warnings=tuple(self.findings.warnings))
-
-    # --- files ------------------------------------------------------------
-
-    def _place(self, folder: Path) -> Place:
-        home = self.environ.get("HOME") or os.path.expanduser("~")
-        return Place(folder, self.cwd, Path(home) if os.path.isabs(home) else None)
-
-    def _source(self, here: Place) -> Path | None:
-        """Return the configuration file to read: a named one must exist, others may."""
-        for where, named in (
-            ("--config", self.flags.get("config")),
-            ("CONFIG_FILE", self.environ.get("CONFIG_FILE")),
-        ):
-            if named:
-                path = self._named_file(where, named, here)
-                return path if path and os.path.exists(path) else None
-        for path in (
-            self.cwd / "config.json",
-            self.cwd / "configs" / "config.json",
-            self.system_config,
-        ):
-            if os.path.lexists(path):
-                return path
-        return None
-
-    def _named_file(self, where: str, named: object, here: Place) -> Path | None:
-        try:
-            path = here.resolve(str(named))
-        except Wrong as wrong:
-            self.findings.fault(f"{where}: {wrong}")
-            return None
-        if not os.path.exists(path):
-            self.findings.fault(f"{where}: there is no file {path}; name one that exists")
-        return path
-
-    def _optional(self, folder: Place, *names: str) -> Path | None:
-        """Return the first of some default files that exists."""
-        return next((path for path in map(folder.resolve, names) if os.path.isfile(path)), None)
-
-    # --- providers --------------------------------------------------------
-
-    def _named(self, reading: Reading, reader: ProviderReader) -> tuple[tuple[str, ...], bool]:
-        """Return the known names in ``model_provider``, and whether ``auto`` is there."""
-        given = reading.given(keys.MODEL_PROVIDER)
-        listed = reading.take(keys.MODEL_PROVIDER)
-        where = given.where if given else ""
-        before = len(self.findings.faults)
-        known = [name for name in listed if name != "auto" and reader.can_be(name, where)]
-        auto = "auto" in listed
-        if listed and not known and not auto and len(self.findings.faults) == before:
-            # Another provider than the one that was meant would be a surprise.
-            self.findings.fault(
-                f"{where}: names no provider there is; write one of"
-                f" {', '.join(kind.name for kind in self.kinds)}"
-            )
-        return tuple(known), auto
-
-    def _providers(
-        self, reader: ProviderReader, named: Sequence[str], folder: Place | None
-    ) -> dict[str, ProviderConfig]:
-        """
-        Read the accounts' file and work out the providers.
-
-        :param folder: Where default files are looked for; None: the configuration
-            could not be read, so nobody knows which file is meant.
-        """
-        path = reader.shared.take(keys.PROVIDER_POOLS_FILE_PATH)
-        given = reader.shared.given(keys.PROVIDER_POOLS_FILE_PATH)
-        if path is not None and given is not None and not os.path.exists(path):
-            self.findings.warn(f"{given.where}: there is no file {path}; no accounts from it")
-            path = None
-        elif path is None and folder is not None:
-            path = self._optional(folder, "provider_pools.json", "configs/provider_pools.json")
-        pools = read_object(path, self.findings) if path else None
-        return reader.read(
-            pools=pools or {},
-            label=path.name if path else "",
-            place=self._place(path.parent if path else self.cwd),
-            named=named,
-        )
-
-    def _first(self, providers: Mapping[str, ProviderConfig]) -> tuple[str, ...]:
-        """Return the first usable provider, one with a credential if there is any."""
-        free = {kind.name for kind in self.kinds if kind.free}
-        usable = [one for one in providers.values() if one.reason is None]
-        usable.sort(key=lambda one: one.base in free)
-        return tuple(one.name for one in usable[:1])
-
-    # --- single settings --------------------------------------------------
-
-    def _system_prompt(self, reading: Reading, folder: Place) -> SystemEdit | None:
-        given = reading.given(keys.SYSTEM_PROMPT_FILE_PATH)
-        path = reading.take(keys.SYSTEM_PROMPT_FILE_PATH)
-        if given is None:
-            names = ("input_system_prompt.txt", "configs/input_system_prompt.txt")
-            path = self._optional(folder, *names)
-        where = given.where if given else "system_prompt_file_path"
-        text = self._text(where, path) if path else None
-        replacements = tuple(self._replacements(reading))
-        mode = reading.take(keys.SYSTEM_PROMPT_MODE)
-        if text is None and not replacements:
-            return None
-        return SystemEdit(mode=mode, text=text, replacements=replacements)
-
-    def _text(self, where: str, path: Path) -> str | None:
-        try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except FileNotFoundError:
-            self.findings.warn(f"{where}: there is no file {path}; no system prompt from it")
-        except OSError as error:
-            self.findings.warn(f"{where}: {path} cannot be read ({error.strerror})")
-        except UnicodeDecodeError as error:
-            self.findings.fault(
-                f"{where}: {path} is not UTF-8 at byte {error.start}; save it as UTF-8"
-            )
-        else:
-            return text if text.strip() else None
-        return None
-
-    def _replacements(self, reading: Reading) -> Iterator[tuple[str, str]]:
-        given = reading.given(keys.SYSTEM_PROMPT_REPLACEMENTS)
-        if given is None or not isinstance(given.value, list):
-            reading.take(keys.SYSTEM_PROMPT_REPLACEMENTS)
-            return
-        for item in given.items():
-            part = reading.part(item, (keys.REPLACEMENT_OLD, keys.REPLACEMENT_NEW))
-            old, new = part.take(keys.REPLACEMENT_OLD), part.take(keys.REPLACEMENT_NEW)
-            if old:
-                yield old, new
-            elif isinstance(item.value, dict):
-                self.findings.fault(f"{item.where}.old: is empty; write the text to replace")
-
-    def _timeouts(self, reading: Reading) -> Timeouts:
-        given = reading.given(keys.TIMEOUTS)
-        if given is None:
-            return Timeouts()
-        part = reading.part(given, keys.TIMEOUT_KEYS)
-        return Timeouts(**{key.name: part.take(key) for key in keys.TIMEOUT_KEYS})
-
-    def _limits(self, reading: Reading) -> Limits:
-        given = reading.given(keys.LIMITS)
-        if given is None:
-            return Limits()
-        part = reading.part(given, (*keys.LIMIT_KEYS, *keys.LATER_LIMIT_KEYS))
-        part.check_later(keys.LATER_LIMIT_KEYS)
-        return Limits(**{key.name: part.take(key) for key in keys.LIMIT_KEYS})
-
-    def _fetch_images(self, reading: Reading) -> FetchImages:
-        """Read ``true`` or ``false`` alone, or an object that says more."""
-        given = reading.given(keys.FETCH_IMAGES)
-        if given is None or not isinstance(given.value, dict):
-            return FetchImages(enabled=bool(reading.take(keys.FETCH_IMAGES)))
-        part = reading.part(given, keys.FETCH_KEYS)
-        if part.given(keys.FETCH_ENABLED) is None:
-            self.findings.warn(
-                f'{given.where}: does not say "enabled": true, so that nothing is fetched'
-            )
-        return FetchImages(**{key.name: part.take(key) for key in keys.FETCH_KEYS})
-
-    def _stored_responses(self, reading: Reading) -> StoredResponses:
-        given = reading.given(keys.STORED_RESPONSES)
-        if given is None:
-            return StoredResponses()
-        part = reading.part(given, keys.STORED_KEYS)
-        return StoredResponses(**{key.name: part.take(key) for key in keys.STORED_KEYS})
-
-    def _state_dir(self, reading: Reading) -> Path:
-        """Return the configured folder, else the one systemd or the system has for us."""
-        configured = reading.take(keys.STATE_DIR)
-        if configured is not None:
-            return configured
-        given = self.environ.get("STATE_DIRECTORY", "").split(":")[0]
-        if given:
-            return self.cwd / given
-        if self.uid == 0:
-            return Path("/var/lib/aiclient2api")
-        state = self.environ.get("XDG_STATE_HOME", "")
-        if os.path.isabs(state):
-            return Path(state) / "aiclient2api"
-        home = self._place(self.cwd).home
-        if home is None:
-            self.findings.fault("state_dir: there is no home folder to put it in; write a path")
-            return self.cwd
-        return home / ".local" / "state" / "aiclient2api"
-
-    def _log_level(self, reading: Reading) -> str:
-        """Return the level: flag, ``AICLIENT2API_LOG``, ``RUST_LOG``, then the file."""
-        from_file = reading.take(keys.LOG_LEVEL)
-        if reading.documents[0].given(keys.LOG_LEVEL, self.findings):
-            return from_file
-        place = self._place(self.cwd)
-        ours = self.environ.get("AICLIENT2API_LOG", "").strip()
-        if ours:
-            return reading.read(Given("AICLIENT2API_LOG", ours, place), keys.LOG_LEVEL, "info")
-        return self._rust_log(place) or from_file
-
-    def _rust_log(self, place: Place) -> str | None:
-        """Read ``RUST_LOG``: what it says of us wins over what it says of everything."""
-        ours = overall = None
-        for directive in self.environ.get("RUST_LOG", "").split(","):
-            module, equals, name = directive.strip().rpartition("=")
-            if not name or (equals and not re.match(r"aiclient2api(_rust)?(::|$)", module)):
-                continue
-            try:
-                found = level(Given("RUST_LOG", name, place))
-            except Wrong as wrong:
-                self.findings.warn(f"RUST_LOG: {wrong}")
-                continue
-            if equals:
-                ours = found
-            else:
-                overall = found
-        return ours or overall
-
-
-def report(settings: Settings) -> str:
-    """Return what `settings` amount to, for a person. No key is in it."""
-    source = settings.source or "none found; the defaults are used"
-    lines = [f"configuration     {source}"]
-    lines += [f"listens on        {endpoint}" for endpoint in settings.listen]
-    if settings.keys is None:
-        lines.append("callers' key      none configured: a random one is made at the first start")
-    elif not settings.keys:
-        lines.append("callers' key      none asked: open to everybody who can connect")
-    else:
-        count = len(settings.keys)
-        lines.append(f"callers' key      {count} configured")
-    default = ", ".join(settings.default_providers) or "none"
-    lines.append(f"default provider  {default}{' (auto)' if settings.auto else ''}")
-    for provider in settings.providers.values():
-        state = "ready" if provider.reason is None else f"cannot be used: {provider.reason}"
-        lines.append(f"provider          {provider.name}: {state}")
-    edit = settings.system_prompt
-    if edit is None:
-        lines.append("system prompt     the caller's own")
-    else:
-        said = f"{edit.mode}, {len(edit.text)} characters" if edit.text else "the caller's own"
-        lines.append(f"system prompt     {said}, {len(edit.replacements)} replacements")
-    fetch = settings.fetch_images
-    if fetch.enabled:
-        lines.append(f"images by URL     fetched, up to {fetch.bytes} bytes in {fetch.seconds} s")
-    lines.append(f"prompt log        {settings.prompt_log_mode}")
-    lines.append(f"state             {settings.state_dir}")
-    stored = settings.stored_responses
-    told = f"for {stored.ttl:g} s, up to {stored.bytes} bytes" if stored.ttl else "no"
-    lines.append(f"answers kept      {told}")
-    lines.append(f"log level         {settings.log_level}")
-    lines += [f"warning           {warning}" for warning in settings.warnings]
-    return "\n".join(lines)
+    def strategy_for(self, name: str) -> str:
+        """Return how the provider *name* chooses: by name, kind, pattern, else ``*``."""
+        configured = self.providers.get(name)
+        for exact in (name, configured.base if configured else name):
+            if exact in self.selection:
+                return self.selection[exact]
+        for pattern, strategy in self.selection.items():
+            if pattern != "*" and is_pattern(pattern) and fits(pattern, name):
+                return strategy
+        return self.selection.get("*", STRATEGIES[0])

@@ -162,8 +162,8 @@ def whole(*, low: int, high: int, what: str, example: int) -> Reader[int]:
     return read
 
 
-def number(*, high: float, what: str, example: float) -> Reader[float]:
-    """Return a reader of numbers from 0 to *high*, also in quotes."""
+def number(*, high: float, what: str, example: float, low: float = 0.0) -> Reader[float]:
+    """Return a reader of numbers from *low* to *high*, also in quotes."""
 
     def read(given: Given) -> float:
         value = given.value
@@ -174,8 +174,8 @@ def number(*, high: float, what: str, example: float) -> Reader[float]:
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Wrong(f"is {show(value)}; write {what}, such as {example:g}")
-        if not (0 <= value <= high) or math.isnan(value):
-            raise Wrong(f"is {show(value)}; write {what} from 0 to {high:g}")
+        if not (low <= value <= high) or math.isnan(value):
+            raise Wrong(f"is {show(value)}; write {what} from {low:g} to {high:g}")
         return float(value)
 
     return read
@@ -212,6 +212,20 @@ def mapping(given: Given) -> Mapping[str, Any]:
     return given.value
 
 
+def object_or(other: Reader[T], what: str) -> Reader[Mapping[str, Any] | T]:
+    """Return a reader of a JSON object, or of what *other* reads; *what* describes that."""
+
+    def read(given: Given) -> Mapping[str, Any] | T:
+        if isinstance(given.value, dict):
+            return given.value
+        try:
+            return other(given)
+        except Wrong:
+            raise Wrong(f"is {show(given.value)}; write an object in braces, or {what}") from None
+
+    return read
+
+
 def listing(given: Given) -> list[Any]:
     """Read a JSON list."""
     if not isinstance(given.value, list):
@@ -243,7 +257,7 @@ def secret(given: Given) -> str:
     value = given.value
     if not isinstance(value, str):
         raise Wrong("is not a text; write the key in quotes")
-    if not all("!" <= char <= "~" for char in value):
+    if not re.fullmatch("[!-~]*", value):
         raise Wrong("has a space or a character outside ASCII in it; write the key alone")
     return value
 
@@ -263,6 +277,19 @@ def url(given: Given) -> str:
         raise Wrong(f"has a user name or a key before the host; write only {example}")
     if "?" in value or "#" in value:
         raise Wrong(f'has a "?" or "#" part; write the URL without it, such as {example}')
+    return value
+
+
+def webhook(given: Given) -> str:
+    """Read the URL that something is sent to; its path and query may be secret."""
+    value = given.value
+    if not isinstance(value, str):
+        raise Wrong("is not a text; write a URL such as https://hooks.example.com/path")
+    value = value.strip()
+    if _host(value, ("http", "https")) is None:
+        raise Wrong("is not an absolute http or https URL; write it whole, with its host")
+    if "@" in urlsplit(value).netloc or "#" in value:
+        raise Wrong('has a user name before its host, or a "#"; write the URL without it')
     return value
 
 

@@ -56,6 +56,7 @@ class _Translator:
     """
 
     closed_early = False
+    reply_id: str | None = None
 
     def __init__(
         self,
@@ -249,6 +250,11 @@ class Translation:
     def text(self) -> str:
         """The answer's text so far, if it was asked for."""
         return "".join(self._translator.texts)
+
+    @property
+    def reply_id(self) -> str | None:
+        """None: what the client is told is kept here, and the upstream's id is not told."""
+        return None
 
     def feed(self, data: bytes) -> bytes:
         """

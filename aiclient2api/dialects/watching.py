@@ -53,6 +53,10 @@ class Reader(Protocol):
     def texts(self) -> list[str]:
         """The pieces of the answer's text so far, if it was asked for."""
 
+    @property
+    def reply_id(self) -> str | None:
+        """The answer's id, once it was read, if the upstream keeps the answer under it."""
+
     def record(self, *, event: bytes, data: bytes) -> bool:
         """Read one record of a stream; say whether it is a whole one."""
 
@@ -143,6 +147,11 @@ class Watcher:
     def text(self) -> str:
         """The answer's text so far, if it was asked for."""
         return "".join(self._reader.texts)
+
+    @property
+    def reply_id(self) -> str | None:
+        """The answer's id, where a later request may go on from it by name."""
+        return self._reader.reply_id
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those that complete whole records."""

@@ -125,11 +125,23 @@ class Fields:
         member = self.one(key)
         if member is not None:
             return member.start, member.end, value
-        item = quote(key) + b":" + value
+        return self.behind([(key, value)])
+
+    def behind(self, items: Sequence[tuple[str, bytes]]) -> Edit:
+        """Return the edit that adds *items*, none of whose keys there is, to the others."""
+        added = b",".join(quote(key) + b":" + value for key, value in items)
         if not self.members:
-            return self.start + 1, self.start + 1, item
+            return self.start + 1, self.start + 1, added
         end = self.members[-1].end
-        return end, end, b"," + item
+        return end, end, b"," + added
+
+    def without(self, member: Member) -> Edit:
+        """Return the edit that takes *member* out, with one comma."""
+        index = self.members.index(member)
+        if index:
+            return self.members[index - 1].end, member.end, b""
+        following = self.members[1].key_start if len(self.members) > 1 else member.end
+        return member.key_start, following, b""
 
 
 @attrs.frozen
@@ -138,6 +150,7 @@ class BodyRequest:
     A request whose body says everything, the model and the wish for a stream included.
 
     :ivar losses: Codes of what a conversion could not carry.
+    :ivar session: As in `Route`.
     """
 
     body: Fields = attrs.field(repr=False)
@@ -147,6 +160,7 @@ class BodyRequest:
     query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     action: str = "generate"
     losses: tuple[str, ...] = ()
+    session: str | None = attrs.field(default=None, repr=False)
 
     @property
     def framing(self) -> str:

@@ -13,12 +13,14 @@ from zope.interface import Attribute, Interface
 
 from aiclient2api.values import (
     HELD_LIMIT,
+    Affinity,
     Endpoint,
     Event,
     KeptAnswer,
     Media,
     ModelInfo,
     Route,
+    Sampling,
     SystemEdit,
 )
 
@@ -51,6 +53,7 @@ class IWireRequest(Interface):
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> IWireRequest:
         """
         Return a copy with these changed; every other byte stays as it was.
@@ -73,6 +76,15 @@ class IWireRequest(Interface):
 
     def prompt_text() -> str:
         """Return the text of the last message, parts joined. Decodes deeply."""
+
+    def affinity() -> Affinity:
+        """
+        Say which conversation this is a turn of.
+
+        By what the client calls it, if it does so; else by how it begins: the system
+        prompt and the first thing the user said. One that has no answer in it yet is
+        found by a client's name only: asking the same twice makes no conversation.
+        """
 
 
 class IOpenAIChatRequest(IWireRequest):
@@ -177,6 +189,10 @@ class IWatcher(Interface):
     events = Attribute("How many records other than comments were seen (int).")
     usage = Attribute("The `Usage` told so far, or None.")
     text = Attribute("The answer's text so far; empty unless it was asked for (str).")
+    reply_id = Attribute(
+        "The answer's id, where a later request may go on from it by name and the upstream "
+        "keeps it; else, and until it was seen, None (str)."
+    )
     framing = Attribute("``whole``, ``sse`` or ``json_array``: how it reads the bytes.")
 
     def feed(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ The seam downwards: where things are kept between requests, and between two runs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from zope.interface import Interface
@@ -49,6 +50,9 @@ class IStateStore(Interface):
 
     def get(*, namespace: str, owner: str, key: str) -> Deferred[bytes | None]:
         """Return a value; None if there is none, any more, or if it cannot be read."""
+
+    def scan(*, namespace: str, owner: str) -> Deferred[Mapping[str, bytes]]:
+        """Return all values of one owner, by key; ``{}`` if they cannot be read."""
 
     def delete(*, namespace: str, owner: str, key: str) -> Deferred[bool]:
         """

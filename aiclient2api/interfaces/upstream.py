@@ -4,7 +4,7 @@ The seams outwards: the network, providers, and the accounts they are asked with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.plugin import IPlugin
@@ -13,6 +13,8 @@ from zope.interface import Attribute, Interface
 from aiclient2api.interfaces.dialects import IWireRequest
 from aiclient2api.values import (
     Account,
+    AccountReport,
+    Affinity,
     Headers,
     ModelInfo,
     Runtime,
@@ -126,6 +128,9 @@ class ILease(Interface):
 
     account = Attribute("The leased `Account`.")
 
+    def answered() -> None:
+        """The upstream has begun a real answer: whatever kept the account is over."""
+
     def succeeded(usage: Usage | None) -> None:
         """The exchange ended well."""
 
@@ -135,19 +140,69 @@ class ILease(Interface):
     def abandoned() -> None:
         """The client left, or the attempt ended through no fault of the account."""
 
+    def bind(names: Sequence[str]) -> None:
+        """Remember that whatever goes on from one of *names* belongs to this account."""
+
 
 class IAccountPool(Interface):
-    """The accounts of one provider."""
+    """
+    The accounts of one provider.
 
-    def acquire(*, model: str, exclude: Sequence[str] = ()) -> Deferred[ILease]:
+    No account is leased while it rests. One whose rest is over is leased to one exchange
+    only, until it is known whether that went well.
+    """
+
+    def acquire(
+        *,
+        model: str,
+        exclude: Collection[str] = (),
+        affinity: Affinity | None = None,
+        wait: float = 0.0,
+        note: Callable[[str, str, str], None] | None = None,
+    ) -> Deferred[ILease]:
         """
         Lease an account that serves *model*. Cancelling gives up the wait.
 
+        Waits for an account that is busy, if its queue has room; and for one that rests, if
+        it returns soon enough.
+
         :param model: ``""`` for what concerns no model.
         :param exclude: Ids of accounts already leased in this exchange.
-        :raise ProviderUnavailable: if there is none.
+        :param affinity: The conversation it is for: its account is taken, if it can be.
+        :param wait: Seconds to wait for an account that rests.
+        :param note: Told ``(what, account id, why)`` of what was considered; *what* as in
+            `Step`.
+        :raise NoAccount: if there is none, any more or yet.
         :raise UnknownModel: if no account serves that model.
         """
 
+    def ready(*, model: str, exclude: Collection[str] = ()) -> bool:
+        """Say whether `acquire` would lease one at once. Costs little."""
+
+    def soonest(*, model: str, exclude: Collection[str] = ()) -> float | None:
+        """Return in how many seconds `acquire` would lease one; None if nobody knows."""
+
+    def usable() -> bool:
+        """Say whether any account can serve anything now or within a second."""
+
     def snapshot() -> Sequence[Account]:
-        """Return the accounts as configured."""
+        """Return the accounts as configured, without those that are disabled."""
+
+    def report() -> Sequence[AccountReport]:
+        """Return how every account fares, in the order of the configuration."""
+
+    def probe(id: str, model: str) -> ILease | None:
+        """Lease just this account, if it may be leased now; None otherwise."""
+
+    def due() -> Sequence[str]:
+        """Return the ids of accounts that rest and may be tried now."""
+
+    def last_model(id: str) -> str | None:
+        """Return the model that an account answered last, if any."""
+
+    def reset(ids: Collection[str]) -> Sequence[str]:
+        """
+        Forget why these accounts rest; they are ready at once, unless disabled.
+
+        :return: The ids that there are.
+        """

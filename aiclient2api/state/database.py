@@ -8,15 +8,16 @@ must never know a reactor.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiclient2api.state.shelf import Entry, Name
 
@@ -52,6 +53,19 @@ class NotOurs(Exception):
     """The file is not ours to use; the message says why."""
 
 
+class _Connection(sqlite3.Connection):
+    """
+    A connection that remembers what each namespace weighs.
+
+    To add it up takes longer than to write: it is done where another has written, only.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weights: dict[str, int] = {}
+        self.version = -1
+
+
 def connect(path: Path, patience: float) -> sqlite3.Connection:
     """
     Open the file, made with mode 0600 in a folder of mode 0700 if it is not there.
@@ -70,9 +84,64 @@ def connect(path: Path, patience: float) -> sqlite3.Connection:
         timeout=patience,
         isolation_level=None,
         check_same_thread=False,
+        factory=_Connection,
     )
     try:
         _set_up(connection, patience)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(path: Path, patience: float) -> sqlite3.Connection:
+    """
+    Open a file that is there, also while a gateway uses it. Nothing is made or changed.
+
+    :param patience: Seconds to wait for another process to let go of it.
+    :raise NotOurs: if it is none of this version.
+    :raise OSError: if it cannot be had.
+    :raise sqlite3.Error: if it is damaged or cannot be read.
+    """
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise NotOurs(f"{path.name} is no regular file")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    until = time.monotonic() + patience
+    while True:
+        # SQLite would make a log and its index, if there were none, and leave them. Where there
+        # are none nobody has it open: it can be read as something that does not change.
+        alone = _is_alone(path)
+        try:
+            return _opened_to_read(path, "immutable" if alone else "readonly_shm", patience)
+        except sqlite3.OperationalError as error:
+            # Somebody is about to make or to remove the two.
+            passing = _is(error, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if alone or not passing or time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
+
+
+def _is_alone(path: Path) -> bool:
+    """Say whether all there is stands in the file itself."""
+    _, log, index, journal = _files(path)
+    if os.path.lexists(index) or os.path.lexists(journal):
+        return False
+    try:
+        # Even to read SQLite makes an empty one, if another has removed his just now.
+        return os.lstat(log).st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def _opened_to_read(path: Path, how: str, patience: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro&{how}=1", uri=True, timeout=patience, isolation_level=None
+    )
+    try:
+        version = _version(connection)
+        if version != len(_VERSIONS):
+            raise NotOurs("another version of aiclient2api made it" if version else "it is empty")
     except BaseException:
         connection.close()
         raise
@@ -183,7 +252,9 @@ def set_aside(path: Path, suffix: str, patience: float) -> str | None:
 
 # --- in a connection --------------------------------------------------------------
 
+_OWNED = "namespace = ? AND owner = ?"
 _NAMED = "namespace = ? AND owner = ? AND key = ?"
+_ALIVE = "(expires IS NULL OR expires > ?)"
 
 
 def _columns(name: Name) -> tuple[bytes, bytes, bytes]:
@@ -192,6 +263,10 @@ def _columns(name: Name) -> tuple[bytes, bytes, bytes]:
 
 def _blob(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _text(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogatepass")
 
 
 def write(
@@ -206,17 +281,49 @@ def write(
     # Before the lock: another process may wait for it.
     rows = [(entry, *_packed(value)) for entry, value in values if value is not None]
     cursor.execute("BEGIN IMMEDIATE")
+    weights = _weights(cursor, {entry.name.namespace for entry in entries})
     for entry, value in values:
-        if value is None:
-            cursor.execute(f"DELETE FROM entry WHERE {_NAMED}", _columns(entry.name))
+        cursor.execute(f"SELECT weight FROM entry WHERE {_NAMED}", _columns(entry.name))
+        for (weight,) in cursor.fetchall():
+            weights[entry.name.namespace] -= weight
+            if value is None:
+                cursor.execute(f"DELETE FROM entry WHERE {_NAMED}", _columns(entry.name))
     for entry, packed, stored in rows:
         cursor.execute(
             "INSERT OR REPLACE INTO entry (namespace, owner, key, expires, weight, packed, value)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*_columns(entry.name), entry.expires, entry.weight, packed, stored),
         )
-    for namespace in {entry.name.namespace for entry, _, _ in rows}:
-        _trim(cursor, namespace, totals[namespace])
+        weights[entry.name.namespace] += entry.weight
+    _trim(cursor, weights, totals)
+    cursor.execute("COMMIT")
+    _connection(cursor).weights.update(weights)
+
+
+def _connection(cursor: sqlite3.Cursor) -> _Connection:
+    return cast(_Connection, cursor.connection)
+
+
+def _weights(cursor: sqlite3.Cursor, namespaces: Iterable[str]) -> dict[str, int]:
+    """Return what namespaces weigh. What is remembered is for the caller to set, once it is so."""
+    connection = _connection(cursor)
+    # It moves with every change of the file that is not ours.
+    cursor.execute("PRAGMA data_version")
+    (version,) = cursor.fetchone()
+    if version != connection.version:
+        connection.version = version
+        connection.weights.clear()
+    return {each: _weight(cursor, each) for each in namespaces}
+
+
+def _weight(cursor: sqlite3.Cursor, namespace: str) -> int:
+    known = _connection(cursor).weights.get(namespace)
+    if known is not None:
+        return known
+    cursor.execute(
+        "SELECT COALESCE(SUM(weight), 0) FROM entry WHERE namespace = ?", (_blob(namespace),)
+    )
+    return int(cursor.fetchone()[0])
 
 
 def _packed(value: bytes) -> tuple[bool, bytes]:
@@ -232,11 +339,50 @@ def read(cursor: sqlite3.Cursor, name: Name, now: float) -> bytes | None:
     row = _row(cursor, "packed, value", name, now)
     if row is None:
         return None
-    packed, value = row
+    return _unpacked(*row)
+
+
+def _unpacked(packed: bool, value: bytes) -> bytes | None:
     try:
         return zlib.decompress(value) if packed else value
     except zlib.error:
         return None
+
+
+def scan(cursor: sqlite3.Cursor, namespace: str, owner: str, now: float) -> dict[str, bytes]:
+    """Return all values of one owner at that time, by key, without those mutilated."""
+    cursor.execute(
+        f"SELECT key, packed, value FROM entry WHERE {_OWNED} AND {_ALIVE}",
+        (_blob(namespace), _blob(owner), now),
+    )
+    found = ((key, _unpacked(packed, value)) for key, packed, value in cursor.fetchall())
+    return {_text(key): value for key, value in found if value is not None}
+
+
+def keys(
+    cursor: sqlite3.Cursor, namespace: str, owner: str, beginning: str, most: int, now: float
+) -> list[str]:
+    """Return the keys of one owner that begin so, at most so many."""
+    low = _blob(beginning)
+    # No byte of a name is 255.
+    cursor.execute(
+        f"SELECT key FROM entry WHERE {_OWNED} AND key >= ? AND key < ? AND {_ALIVE} LIMIT ?",
+        (_blob(namespace), _blob(owner), low, low + b"\xff", now, most),
+    )
+    return [_text(key) for (key,) in cursor.fetchall()]
+
+
+def latest(
+    cursor: sqlite3.Cursor, namespace: str, owner: str, most: int, now: float
+) -> list[tuple[str, bytes]]:
+    """Return the youngest values of one owner with their keys, in the order they were put."""
+    cursor.execute(
+        f"SELECT key, packed, value FROM entry WHERE {_OWNED} AND {_ALIVE}"
+        " ORDER BY id DESC LIMIT ?",
+        (_blob(namespace), _blob(owner), now, most),
+    )
+    found = [(_text(key), _unpacked(packed, value)) for key, packed, value in cursor.fetchall()]
+    return [(key, value) for key, value in reversed(found) if value is not None]
 
 
 def has(cursor: sqlite3.Cursor, name: Name, now: float) -> bool:
@@ -246,7 +392,7 @@ def has(cursor: sqlite3.Cursor, name: Name, now: float) -> bool:
 
 def _row(cursor: sqlite3.Cursor, what: str, name: Name, now: float) -> tuple[Any, ...] | None:
     cursor.execute(
-        f"SELECT {what} FROM entry WHERE {_NAMED} AND (expires IS NULL OR expires > ?)",
+        f"SELECT {what} FROM entry WHERE {_NAMED} AND {_ALIVE}",
         (*_columns(name), now),
     )
     row: tuple[Any, ...] | None = cursor.fetchone()
@@ -257,24 +403,27 @@ def purge(cursor: sqlite3.Cursor, totals: Mapping[str, int], now: float) -> None
     """Delete what has expired or is too much, and give its place on the disk back."""
     cursor.execute("BEGIN IMMEDIATE")
     cursor.execute("DELETE FROM entry WHERE expires <= ?", (now,))
-    for namespace, total in totals.items():
-        _trim(cursor, namespace, total)
+    _connection(cursor).weights.clear()
+    weights = _weights(cursor, totals)
+    _trim(cursor, weights, totals)
     cursor.execute("COMMIT")
+    _connection(cursor).weights.update(weights)
     # It frees one page a step, and execute() takes one step where no rows are to come.
     cursor.executescript("PRAGMA incremental_vacuum")
     # Until then what was deleted can still be read in the log.
     cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _trim(cursor: sqlite3.Cursor, namespace: str, total: int) -> None:
-    mine = _blob(namespace)
-    cursor.execute("SELECT COALESCE(SUM(weight), 0) FROM entry WHERE namespace = ?", (mine,))
-    excess = cursor.fetchone()[0] - total
-    if excess <= 0:
-        return
-    cursor.execute("SELECT id, weight FROM entry WHERE namespace = ? ORDER BY id", (mine,))
-    last = None
-    while excess > 0:
-        last, weight = cursor.fetchone()
-        excess -= weight
-    cursor.execute("DELETE FROM entry WHERE namespace = ? AND id <= ?", (mine, last))
+def _trim(cursor: sqlite3.Cursor, weights: dict[str, int], totals: Mapping[str, int]) -> None:
+    """Delete the oldest of each namespace that has too much, and note what is left."""
+    for namespace, weight in weights.items():
+        if weight <= totals[namespace]:
+            continue
+        mine = _blob(namespace)
+        cursor.execute("SELECT id, weight FROM entry WHERE namespace = ? ORDER BY id", (mine,))
+        last = None
+        while weight > totals[namespace]:
+            last, less = cursor.fetchone()
+            weight -= less
+        cursor.execute("DELETE FROM entry WHERE namespace = ? AND id <= ?", (mine, last))
+        weights[namespace] = weight

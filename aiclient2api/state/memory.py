@@ -6,7 +6,7 @@ For tests, and for whoever wants nothing on a disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -55,6 +55,11 @@ class MemoryStore:
     def get(self, *, namespace: str, owner: str, key: str) -> Deferred[bytes | None]:
         entry = self._shelf.get(Name(namespace, owner, key))
         return succeed(None if entry is None else entry.at(self._now()))
+
+    def scan(self, *, namespace: str, owner: str) -> Deferred[Mapping[str, bytes]]:
+        now = self._now()
+        found = ((each.name.key, each.at(now)) for each in self._shelf.owned(namespace, owner))
+        return succeed({key: value for key, value in found if value is not None})
 
     def delete(self, *, namespace: str, owner: str, key: str) -> Deferred[bool]:
         entry = self._shelf.take(Name(namespace, owner, key))

@@ -116,6 +116,12 @@ class Shelf:
         """Return an entry, None if there is none."""
         return self._boards[name.namespace].entries.get(name)
 
+    def owned(self, namespace: str, owner: str) -> Iterator[Entry]:
+        """Yield the entries of one owner."""
+        for name, entry in self._boards[namespace].entries.items():
+            if name.owner == owner:
+                yield entry
+
     def take(self, name: Name) -> Entry | None:
         """Remove an entry and return it."""
         return self._boards[name.namespace].take(name)

@@ -1,7 +1,8 @@
 """
 The store that outlives the gateway: one SQLite file, written behind in a thread.
 
-What was put is found at once, in memory, and is written as soon as the thread is free.
+What was put is found at once, in memory, and is written at once or a moment later: what
+is put in quick succession goes together, for a transaction costs more than what is in it.
 While the file cannot be had, memory is all there is, within the same limits, and the file
 is tried again each minute. Of tables it knows nothing; see `database`.
 """
@@ -9,13 +10,14 @@ is tried again each minute. Of tables it knows nothing; see `database`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -35,6 +37,8 @@ FILE = "state.sqlite3"
 
 PURGE_SECONDS = 60.0
 """How often to look for what has expired, and to try again where something failed."""
+REST_SECONDS = 0.05
+"""How long to wait after a transaction for what may go into the next."""
 BATCH_BYTES = 8 * 1024 * 1024
 """What is written in one transaction, for whose end another gateway may wait."""
 PATIENCE = 10.0
@@ -79,6 +83,7 @@ class SQLiteStore:
         self._pool: ConnectionPool | None = None
         self._loop: LoopingCall | None = None
         self._writing: Deferred[None] | None = None
+        self._resting: IDelayedCall | None = None
         self._failing = self._paused = False
         self._closed = self._left = False
         self._waiting: list[Deferred[None]] = []
@@ -117,7 +122,14 @@ class SQLiteStore:
         entry = self._unwritten.get(name)
         if entry is not None:
             return succeed(entry.at(self._now()))
-        return self._asked(database.read, name, None)
+        return self._asked(database.read, None, name)
+
+    def scan(self, *, namespace: str, owner: str) -> Deferred[Mapping[str, bytes]]:
+        if self._closed:
+            return succeed({})
+        nothing: dict[str, bytes] = {}
+        found = self._asked(database.scan, nothing, namespace, owner)
+        return found.addCallback(self._with_unwritten, namespace, owner)
 
     def delete(self, *, namespace: str, owner: str, key: str) -> Deferred[bool]:
         if self._closed:
@@ -128,7 +140,7 @@ class SQLiteStore:
             found = succeed(entry.at(self._now()) is not None)
         else:
             # Before the thread is told to delete it.
-            found = self._asked(database.has, name, False)
+            found = self._asked(database.has, False, name)
         self._unwritten.put(Entry.of(name, None))
         self._drain()
         return found
@@ -138,6 +150,8 @@ class SQLiteStore:
             self._closed = True
             if self._loop is not None and self._loop.running:
                 self._loop.stop()
+            if self._resting is not None:
+                self._resting.cancel()
             self._run(self._leave()).addCallback(self._gone)
         if self._left:
             return succeed(None)
@@ -148,19 +162,31 @@ class SQLiteStore:
     # --- what goes on behind
 
     def _drain(self) -> None:
-        """Write what waits, unless that goes on already or has failed a moment ago."""
-        idle = self._writing is None and not self._paused and not self._closed
-        if idle and self._pool is not None and len(self._unwritten):
+        """Write what waits, unless that goes on already, or has ended or failed just now."""
+        idle = self._writing is None and self._resting is None
+        if (
+            idle
+            and not self._paused
+            and not self._closed
+            and self._pool is not None
+            and len(self._unwritten)
+        ):
             self._writing = self._run(self._write())
             self._writing.addCallback(self._wrote)
 
     def _wrote(self, _: None) -> None:
         self._writing = None
+        if not self._closed:
+            self._resting = self._clock.callLater(REST_SECONDS, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
         self._drain()
 
     async def _write(self) -> None:
         mended = False
         while batch := self._batch():
+            all_there_is = len(batch) == len(self._unwritten)
             try:
                 await self._changed(database.write, batch)
             except _EXPECTED as error:
@@ -171,6 +197,8 @@ class SQLiteStore:
                 mended = True
             else:
                 self._settle(batch)
+                if all_there_is and not self._closed:
+                    return
 
     def _batch(self) -> list[Entry]:
         """Return what to write next: one entry at least, if there is any."""
@@ -235,7 +263,7 @@ class SQLiteStore:
 
     # --- to the thread and back
 
-    def _asked(self, question: Callable[..., T], name: Name, otherwise: T) -> Deferred[T]:
+    def _asked(self, question: Callable[..., T], otherwise: T, *what: object) -> Deferred[T]:
         """Ask the file; *otherwise* is the answer if it has none."""
         pool, now = self._pool, self._now()
         if pool is None:
@@ -243,7 +271,7 @@ class SQLiteStore:
 
         async def ask() -> T:
             try:
-                answer: T = await pool.runInteraction(question, name, now)
+                answer: T = await pool.runInteraction(question, *what, now)
             except CancelledError:
                 raise
             except Exception as error:
@@ -252,6 +280,19 @@ class SQLiteStore:
             return answer
 
         return Deferred.fromCoroutine(ask())
+
+    def _with_unwritten(
+        self, found: dict[str, bytes], namespace: str, owner: str
+    ) -> Mapping[str, bytes]:
+        """Bring up to date what was read: whatever the thread had not written yet is here."""
+        now = self._now()
+        for entry in self._unwritten.owned(namespace, owner):
+            value = entry.at(now)
+            if value is None:
+                found.pop(entry.name.key, None)
+            else:
+                found[entry.name.key] = value
+        return found
 
     def _changed(self, change: Callable[..., None], *args: object) -> Deferred[None]:
         """Change the file, in one transaction."""

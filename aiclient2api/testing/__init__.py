@@ -16,16 +16,14 @@ where their user breaks one, and never import the reactor.
 
 from __future__ import annotations
 
+from aiclient2api.testing.accounts import FixedLease, FixedPool, one_account
 from aiclient2api.testing.memory import (
-    FixedLease,
-    FixedPool,
     HeldThreads,
     MemoryObserver,
     MemoryReply,
     MemoryResponse,
     MemoryUpstream,
     Sent,
-    one_account,
 )
 from aiclient2api.testing.scripts import (
     STREAM_HEAD,

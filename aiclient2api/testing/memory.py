@@ -7,34 +7,30 @@ Import them from `aiclient2api.testing`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from aiclient2api.errors import GatewayError, ProviderUnavailable, UnknownModel, UpstreamError
+from aiclient2api.errors import UpstreamError
 from aiclient2api.interfaces import (
-    IAccountPool,
     IClientReply,
     IExchangeObserver,
-    ILease,
     IUpstream,
     IUpstreamResponse,
 )
 from aiclient2api.values import (
-    Account,
     Clock,
     ExchangeRecord,
     Headers,
     Outcome,
     UpstreamRequest,
-    Usage,
 )
 
 # --- the way out ----------------------------------------------------------------
@@ -273,125 +269,6 @@ class MemoryReply:
     def _end(self, how: str) -> None:
         assert self.ended is None, f"{how}, but the reply was {self.ended} already."
         self.ended = how
-
-
-# --- accounts -------------------------------------------------------------------
-
-
-def one_account(provider: str, settings: Any, id: str = "a1", **fields: Any) -> Account:
-    """
-    Return an account of *provider*, its secrets taken from *settings*.
-
-    :param settings: An instance of the provider factory's settings class.
-    :param fields: Further fields of `Account`.
-    """
-    secrets = tuple(
-        value
-        for field in (attrs.fields(type(settings)) if attrs.has(type(settings)) else ())
-        if field.metadata.get("kind") == "secret" and (value := getattr(settings, field.name))
-    )
-    return Account(provider=provider, id=id, settings=settings, **{"secrets": secrets, **fields})
-
-
-@implementer(ILease)
-class FixedLease:
-    """
-    A lease that notes its end, and fails on a second one.
-
-    :ivar end: None, then ``("succeeded", usage)``, ``("failed", error)`` or
-        ``("abandoned", None)``.
-    """
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.end: tuple[str, Usage | UpstreamError | None] | None = None
-
-    def succeeded(self, usage: Usage | None) -> None:
-        self._note("succeeded", usage)
-
-    def failed(self, error: UpstreamError) -> None:
-        self._note("failed", error)
-
-    def abandoned(self) -> None:
-        self._note("abandoned", None)
-
-    def _note(self, how: str, why: Usage | UpstreamError | None) -> None:
-        assert self.end is None, f"{how}, but the lease ended before: {self.end}."
-        self.end = (how, why)
-
-
-@implementer(IAccountPool)
-class FixedPool:
-    """
-    A pool that always leases the first account that may serve.
-
-    :param waits: True: `acquire` waits until the test calls `grant`.
-
-    :ivar leases: Every `FixedLease` so far.
-    """
-
-    def __init__(self, accounts: Iterable[Account], *, waits: bool = False) -> None:
-        self.leases: list[FixedLease] = []
-        self._accounts = tuple(accounts)
-        self._waits = waits
-        self._waiting: list[tuple[Deferred[ILease], Callable[[], FixedLease]]] = []
-
-    def acquire(self, *, model: str, exclude: Sequence[str] = ()) -> Deferred[ILease]:
-        if not self._waits:
-            try:
-                return succeed(self._lease(model, exclude))
-            except GatewayError:
-                return fail()
-        waiting: tuple[Deferred[ILease], Callable[[], FixedLease]]
-        waiting = (
-            Deferred(lambda _: self._waiting.remove(waiting)),
-            lambda: self._lease(model, exclude),
-        )
-        self._waiting.append(waiting)
-        return waiting[0]
-
-    @property
-    def waiting(self) -> int:
-        """Return how many callers of `acquire` wait."""
-        return len(self._waiting)
-
-    def grant(self) -> None:
-        """Let the caller go on that has waited longest."""
-        deferred, lease = self._waiting.pop(0)
-        try:
-            deferred.callback(lease())
-        except GatewayError as error:
-            deferred.errback(error)
-
-    def snapshot(self) -> Sequence[Account]:
-        return self._accounts
-
-    def ends(self) -> list[str]:
-        """
-        Return how each lease ended, in the order they were given.
-
-        :raise AssertionError: if one has not ended: an account would leak.
-        """
-        ended = [lease.end for lease in self.leases if lease.end is not None]
-        left = [lease.account.id for lease in self.leases if lease.end is None]
-        assert not left, f"Never ended: the leases of {left}."
-        return [how for how, _ in ended]
-
-    def _lease(self, model: str, exclude: Sequence[str]) -> FixedLease:
-        able = [each for each in self._accounts if _serves(each, model)]
-        if self._accounts and not able:
-            raise UnknownModel(f"No account serves {model}; ask for another model.")
-        free = [each for each in able if each.id not in exclude]
-        if not free:
-            raise ProviderUnavailable("No account is left; add one, or try again later.")
-        lease = FixedLease(free[0])
-        self.leases.append(lease)
-        return lease
-
-
-def _serves(account: Account, model: str) -> bool:
-    named = not account.supported or model in account.supported
-    return named and model not in account.unsupported
 
 
 # --- observing ------------------------------------------------------------------

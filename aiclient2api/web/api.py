@@ -13,23 +13,36 @@ from functools import partial
 
 import attrs
 from klein import Klein
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
-from aiclient2api.dialects.convert import Converted, relayed
-from aiclient2api.errors import MethodNotAllowed, UnknownModel, UnknownRoute, UpstreamError
-from aiclient2api.exchange import Exchange
-from aiclient2api.interfaces import IDialect, IRemembering, IWireRequest
+from aiclient2api.errors import (
+    MethodNotAllowed,
+    Unauthorized,
+    UnknownModel,
+    UnknownRoute,
+    UpstreamError,
+)
+from aiclient2api.fallbacks import chain_of
+from aiclient2api.interfaces import IDialect, IRemembering
 from aiclient2api.policy import AUTO, Choice, choose_provider
-from aiclient2api.values import Caller, Endpoint, ExchangeRecord, ModelInfo, Route
+from aiclient2api.values import Caller, Endpoint, ModelInfo, Route
 from aiclient2api.web import health
-from aiclient2api.web.front import dialect_of, first_headers, nearest_path, presented_keys
+from aiclient2api.web.answering import Answering
+from aiclient2api.web.front import (
+    OPERATORS,
+    dialect_of,
+    first_headers,
+    nearest_path,
+    presented_keys,
+)
 from aiclient2api.web.kept import Remembering
-from aiclient2api.web.replies import ClientReply, fail, prepare_error, send_json
+from aiclient2api.web.model_lists import merged
+from aiclient2api.web.replies import fail, prepare_error, send_json
 from aiclient2api.web.setup import Seat, Setup
 from aiclient2api.web.site import GatewayRequest
 
@@ -57,6 +70,9 @@ class Api:
     def _grow(self, dialects: Sequence[IDialect]) -> None:
         route = self._app.route
         route("/health", methods=["GET"])(self._health)
+        route("/ready", methods=["GET"])(self._ready)
+        route("/provider_health", methods=["GET"])(self._provider_health)
+        route("/provider_health/reset", methods=["POST"])(self._reset)
         route("/", methods=["GET"])(self._root)
         shared: dict[tuple[str, str], list[tuple[IDialect, Endpoint]]] = {}
         for dialect in dialects:
@@ -130,7 +146,7 @@ class Api:
         if setup.seat(choice.provider).provider.dialect.name != dialect.name:
             raise IRemembering(dialect).unknown(id=id)
         wire = dialect.parse(body=b"", route=route)
-        await self._run(request, setup, caller, wire, choice, relayed(wire, source=dialect))
+        await Answering(request, setup, caller, dialect, wire, choice).relay_only()
 
     async def _exchange(
         self,
@@ -143,80 +159,23 @@ class Api:
     ) -> None:
         wire = dialect.parse(body=request.body(), route=route)
         choice = self._choose(request, setup, dialect, wire.model, headers)
-        seat = setup.seat(choice.provider)
-        setup.saw(wire)
-        asked = wire.model
-        wire = wire.amended(
-            model=choice.model if choice.model != wire.model else None, system=setup.system
-        )
-        request.setHeader(b"x-aiclient2api-provider", _header(choice.provider))
-        request.setHeader(b"x-aiclient2api-model", _header(choice.model))
-        if wire.action == "count_tokens" and not seat.provider.counts_tokens:
-            count = setup.conversions.counted(wire, source=dialect, model=asked)
-            request.setHeader(b"x-aiclient2api-estimated", b"true")
-            send_json(request, 200, count)
-            return
-        remembering = Remembering(dialect, caller.id, setup.answers)
-        wire = await remembering.continued(
-            wire, verbatim=seat.provider.dialect.name == dialect.name
-        )
-        converted = await setup.conversions.converted(
-            wire,
-            source=dialect,
-            provider=seat.provider,
-            model=asked,
-            caller=caller.id,
-            keep=partial(remembering.keep, wire),
-        )
-        if converted.request.losses:
-            request.setHeader(b"x-aiclient2api-lossy", _lossy(converted.request.losses))
-        await self._run(request, setup, caller, wire, choice, converted)
-
-    async def _run(
-        self,
-        request: GatewayRequest,
-        setup: Setup,
-        caller: Caller,
-        wire: IWireRequest,
-        choice: Choice,
-        converted: Converted,
-    ) -> None:
-        seat = setup.seat(choice.provider)
-        reply = ClientReply(request)
-        exchange = Exchange(
-            record=ExchangeRecord(
-                id=request.exchange_id,
-                caller=caller.id,
-                request=wire,
-                provider=choice.provider,
-                model=choice.model,
-                began=setup.clock.seconds(),
-            ),
-            converted=converted,
-            provider=seat.provider,
-            pool=seat.pool,
-            reply=reply,
-            patience=setup.patience,
-            clock=setup.clock,
-            jitter=setup.jitter,
-            observers=setup.observers,
-        )
-        await exchange.run()
-        # An aborted connection is lost only in a later turn of the reactor.
-        await reply.settled
+        await Answering(request, setup, caller, dialect, wire, choice).run()
 
     async def _models(
         self, request: GatewayRequest, setup: Setup, headers: Mapping[bytes, bytes]
     ) -> Sequence[ModelInfo]:
         directory = setup.directory
         name = request.path_provider or _named(headers) or directory.default or AUTO
+        custom = directory.custom
         if name != AUTO:
-            seat = setup.seat(directory.named(name, where="model list"))
-            return await _listed(setup, seat)
+            listed = await _listed(setup, setup.seat(directory.named(name, where="model list")))
+            return merged(listed, custom, name)
         asked = [self._missing_if_down(request, setup, each) for each in setup.seats.items()]
         # All at once: one that does not answer must not keep the others waiting.
-        listed = await gatherResults(map(Deferred.fromCoroutine, asked), consumeErrors=True)
-        return [model for models in listed for model in models]
+        found = await gatherResults(map(Deferred.fromCoroutine, asked), consumeErrors=True)
+        homeless = [each for each in custom if (each.owner or each.provider) not in setup.seats]
+        rest = [_prefixed(model, model.owned_by) for model in merged([], homeless)]
+        return [*(model for models in found for model in models), *rest]
 
     async def _missing_if_down(
         self, request: GatewayRequest, setup: Setup, named: tuple[str, Seat]
@@ -232,7 +191,8 @@ class Api:
                 provider=provider,
                 why=error.message,
             )
-            return []
+            models = []
+        models = merged(models, setup.directory.custom, provider)
         return [_prefixed(model, provider) for model in models]
 
     async def _model(
@@ -245,6 +205,9 @@ class Api:
     ) -> ModelInfo:
         """Find one model the way a request for it would be routed."""
         choice = self._choose(request, setup, dialect, asked, headers)
+        if choice.custom is not None:
+            (model,) = merged([], [choice.custom])
+            return _named_as(model, asked, choice.provider)
         for model in await _listed(setup, setup.seat(choice.provider)):
             if model.id == choice.model:
                 return _named_as(model, asked, choice.provider)
@@ -275,9 +238,58 @@ class Api:
         body = health.liveness(provider=setup.directory.default, seconds=time.time())
         send_json(request, 200, body)
 
+    def _ready(self, request: GatewayRequest) -> None:
+        setup = self._setup()
+        try:
+            setup.keyring.who(presented=presented_keys(request))
+            known = True
+        except Unauthorized:
+            known = False
+        status, body = health.readiness(
+            pools=setup.pools,
+            defaults=setup.directory.defaults,
+            chain=partial(chain_of, directory=setup.directory, fallbacks=setup.fallbacks),
+            asked=_argument(request, "provider"),
+            detail=known,
+        )
+        send_json(request, status, body)
+
+    def _provider_health(self, request: GatewayRequest) -> Deferred[None]:
+        return self._for_operators(
+            request,
+            lambda setup: (
+                200,
+                health.provider_health(
+                    pools=setup.pools,
+                    provider=_argument(request, "provider"),
+                    name=_argument(request, "customName"),
+                    threshold=_argument(request, "unhealthRatioThreshold"),
+                    now=time.time(),
+                ),
+            ),
+        )
+
+    def _reset(self, request: GatewayRequest) -> Deferred[None]:
+        return self._for_operators(
+            request, lambda setup: health.reset(pools=setup.pools, body=request.body())
+        )
+
+    def _for_operators(
+        self, request: GatewayRequest, answer: Callable[[Setup], tuple[int, bytes]]
+    ) -> Deferred[None]:
+        """Answer those who have a key; tell errors as those of no dialect are told."""
+        setup = self._setup()
+
+        def answered() -> None:
+            setup.keyring.who(presented=presented_keys(request))
+            send_json(request, *answer(setup))
+
+        answering = maybeDeferred(answered)
+        return answering.addErrback(lambda failure: fail(request, failure, setup.dialects[-1]))
+
     def _root(self, request: GatewayRequest) -> None:
         paths = sorted({e.path for d in self._setup().dialects for e in d.endpoints})
-        send_json(request, 200, health.greeting(["/health", *paths]))
+        send_json(request, 200, health.greeting([*OPERATORS, *paths]))
 
     def _unrouted(self, request: GatewayRequest, failure: Failure) -> bytes:
         setup = self._setup()
@@ -303,7 +315,10 @@ class Api:
 
 
 async def _listed(setup: Setup, seat: Seat) -> Sequence[ModelInfo]:
-    return await setup.lists.listed(seat.provider, seat.pool.snapshot()[0])
+    """Return what the accounts serve that can be used now; all, if none can be."""
+    accounts = seat.pool.snapshot()
+    usable = [r.account for r in seat.pool.report() if r.standing.usable]
+    return await setup.lists.listed(seat.provider, usable or accounts)
 
 
 def _prefixed(model: ModelInfo, provider: str) -> ModelInfo:
@@ -322,26 +337,10 @@ def _query(request: GatewayRequest) -> list[tuple[str, str]]:
     ]
 
 
+def _argument(request: GatewayRequest, name: str) -> str | None:
+    values = request.args.get(name.encode(), ())
+    return values[0].decode("utf-8", "replace") if values else None
+
+
 def _named(headers: Mapping[bytes, bytes]) -> str | None:
     return headers.get(b"model-provider", b"").decode("utf-8", "replace").strip() or None
-
-
-def _header(text: str, most: int = 256) -> bytes:
-    # A model name is the client's own text: keep it to what a header may hold.
-    return text.encode("ascii", "replace").translate(_PRINTABLE)[:most]
-
-
-def _lossy(codes: Sequence[str]) -> bytes:
-    """Return all of *codes*, or as many as a header may hold and ``more``."""
-    whole = ", ".join(codes)
-    if len(whole) <= _LOSSY:
-        return _header(whole, _LOSSY)
-    # A code is much shorter than that, so there is always one that fits.
-    fitting = whole[: _LOSSY - len(_MORE)].rpartition(", ")[0]
-    return _header(fitting + _MORE, _LOSSY)
-
-
-_LOSSY = 1024
-"""Bytes that the codes of one answer may take."""
-_MORE = ", more"
-_PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))

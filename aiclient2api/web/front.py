@@ -29,6 +29,8 @@ ALLOWED_HEADERS = (
     b"anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, "
     b"model-provider, accept, x-requested-with"
 )
+OPERATORS = ("/health", "/ready", "/provider_health", "/provider_health/reset")
+"""Paths of no dialect, for those who run the gateway."""
 _VERSIONS = ("v1", "v1beta")
 _ALLOWED_FAMILIES = ("x-stainless-", "anthropic-", "x-goog-")
 
@@ -212,7 +214,7 @@ def split_path(segments: list[str], setup: Setup) -> tuple[str | None, list[str]
 def nearest_path(path: str, setup: Setup) -> tuple[str, IDialect]:
     """Return the path most like *path* that is answered, and a dialect to say so in."""
     # Paths of no dialect are told of in the one that claims whatever is left.
-    endpoints = dict.fromkeys(("/health", "/"), setup.dialects[-1]) | {
+    endpoints = dict.fromkeys((*OPERATORS, "/"), setup.dialects[-1]) | {
         endpoint.path: dialect for dialect in setup.dialects for endpoint in dialect.endpoints
     }
     plain = {known.replace("<path:rest>", "MODEL"): known for known in endpoints}

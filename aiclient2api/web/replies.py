@@ -124,6 +124,14 @@ def send_json(request: Request, status: int, body: bytes) -> None:
     request.finish()
 
 
+def header_text(text: str, most: int = 256) -> bytes:
+    """Return *text*, perhaps a client's own, as far as a header may hold it."""
+    return text.encode("ascii", "replace").translate(_PRINTABLE)[:most]
+
+
+_PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))
+
+
 def to_json(value: object) -> bytes:
     """Return *value* as compact UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
@@ -144,8 +152,10 @@ def error_headers(error: GatewayError) -> Headers:
 def error_reply(error: GatewayError, dialect: IDialect) -> tuple[int, Headers, bytes]:
     """Return status, headers and body of *error* in *dialect*."""
     if isinstance(error, UpstreamError) and error.reply is not None:
-        reply = error.reply
-        return reply.status, reply.headers, reply.body
+        reply, headers = error.reply, error.reply.headers
+        if not any(name == b"retry-after" for name, _ in headers):
+            headers = (*headers, *error_headers(error))
+        return reply.status, headers, reply.body
     status, body = dialect.render_error(error=error)
     json_type = (b"content-type", b"application/json; charset=utf-8")
     return status, (json_type, *error_headers(error)), body

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.conversions import Conversions
 from aiclient2api.errors import ProviderUnavailable
 from aiclient2api.exchange import Patience
+from aiclient2api.fallbacks import Fallbacks
 from aiclient2api.interfaces import (
     IAccountPool,
     IDialect,
@@ -46,6 +48,9 @@ class Setup:
     :ivar saw: Told of each request as the client sent it, before the system prompt
         is edited.
     :ivar answers: Answers that later requests may refer to; None if none are kept.
+    :ivar fallbacks: Who is asked where the first choice cannot answer.
+    :ivar budget: How much of the traffic may be further tries; one for all requests.
+    :ivar affinity: Whether conversations stay with their account.
     :ivar body_limit: Bytes a request body may have.
     :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
     """
@@ -65,7 +70,15 @@ class Setup:
     jitter: Jitter
     body_limit: int
     upload_seconds: float
+    fallbacks: Fallbacks = attrs.field(factory=Fallbacks)
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    affinity: bool = True
     cors_origins: tuple[str, ...] = ()
+
+    @property
+    def pools(self) -> Mapping[str, IAccountPool]:
+        """Return the accounts of every seated provider."""
+        return {name: seat.pool for name, seat in self.seats.items()}
 
     def seat(self, name: str) -> Seat:
         """

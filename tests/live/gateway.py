@@ -26,7 +26,12 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
+from aiclient2api.accounts.pool import AccountPool
+from aiclient2api.errors import UpstreamError
+from aiclient2api.interfaces import IExchangeObserver
+from aiclient2api.observe.observers import Observers
 from aiclient2api.service import Gateway
 from aiclient2api.tap import Options, World
 from aiclient2api.testing import (
@@ -46,7 +51,7 @@ from aiclient2api.testing import (
     responses_events,
     sse_reply,
 )
-from aiclient2api.values import Headers
+from aiclient2api.values import ExchangeRecord, Headers, Outcome
 from aiclient2api.web.site import GatewayChannel
 
 KEY = "sk-caller"
@@ -74,6 +79,10 @@ class LiveGateway:
     :param default: The ``model_provider``.
     :param config: Further keys of ``config.json``; they win.
     :param answer: What every upstream answers with, until `answers` says otherwise.
+    :param accounts: What ``provider_pools.json`` holds instead of one account a provider.
+    :param resting: True: accounts that fail rest, as they do in earnest. Otherwise each
+        exchange begins with accounts that know of no fault, so that one does not judge
+        another.
 
     :ivar upstreams: The `ScriptedUpstream` behind each provider of `PROVIDERS`.
     :ivar answers: Provider to a callable that is given the `Received` request and
@@ -90,7 +99,11 @@ class LiveGateway:
         default: str = "openai-custom",
         config: Mapping[str, object] | None = None,
         answer: Callable[[Received], Script] | None = None,
+        accounts: Mapping[str, object] | None = None,
+        resting: bool = False,
     ) -> None:
+        self._accounts = accounts
+        self._resting = resting
         self.key = KEY
         self.url = ""
         self.port = 0
@@ -123,12 +136,14 @@ class LiveGateway:
         self._write("provider_pools.json", self._pools())
         options = Options(environ={"HOME": str(self.folder)}, cwd=self.folder)
         options["config"] = str(self._write("config.json", self._settings()))
-        world = World(
+        kind = World if self._resting else _Forgiving
+        self.world = world = kind(
             reactor=reactor,
             settings=options.load(),
             load=options.load,
             environ=options.environ,
             factories=options.factories,
+            cwd=self.folder,
         )
         # A factory where twisted.web keeps a class: it is only ever called.
         world.site.protocol = self._channel  # type: ignore[assignment]
@@ -192,7 +207,24 @@ class LiveGateway:
             **self._config,
         }
 
+    def pools(self, accounts: Mapping[str, object]) -> None:
+        """Change ``provider_pools.json``, which the gateway follows."""
+        self._accounts = accounts
+        fresh = self._write("provider_pools.json.new", self._pools())
+        fresh.rename(self.folder / "provider_pools.json")
+
+    def entry(self, provider: str, **fields: object) -> dict[str, object]:
+        """Return an account of *provider* that leads to its scripted upstream."""
+        _, key_name, url_name, base = PROVIDERS[provider]
+        url = self.upstreams[provider].url + base
+        return {key_name: ACCOUNT_KEY, url_name: url, **fields}
+
     def _pools(self) -> dict[str, object]:
+        if self._accounts is not None:
+            return {
+                name: entries if not callable(entries) else entries(self)
+                for name, entries in self._accounts.items()
+            }
         return {
             name: [{key_name: ACCOUNT_KEY, url_name: self.upstreams[name].url + base}]
             for name, (_, key_name, url_name, base) in PROVIDERS.items()
@@ -215,6 +247,36 @@ class LiveGateway:
             waiting, self._none_left = self._none_left, []
             for each in waiting:
                 each.callback(None)
+
+
+@implementer(IExchangeObserver)
+class _Forgetful:
+    """Makes every account forget what happened, as soon as an exchange is over."""
+
+    wants_text = False
+
+    def __init__(self, pools: Mapping[str, AccountPool]) -> None:
+        self._pools = pools
+
+    def began(self, exchange: ExchangeRecord) -> None:
+        pass
+
+    def attempt(self, exchange: ExchangeRecord, error: UpstreamError | None) -> None:
+        pass
+
+    def first_byte(self, exchange: ExchangeRecord) -> None:
+        pass
+
+    def ended(self, exchange: ExchangeRecord, outcome: Outcome) -> None:
+        for pool in self._pools.values():
+            pool.reset([account.id for account in pool.snapshot()])
+
+
+class _Forgiving(World):
+    """A world in which no account rests."""
+
+    def observers(self) -> IExchangeObserver:
+        return Observers(super().observers(), _Forgetful(self.pools()))
 
 
 class _CountedChannel(GatewayChannel):

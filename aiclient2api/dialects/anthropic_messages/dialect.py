@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from aiclient2api.conversation.request import Conversation, Media, Remote
 from aiclient2api.conversation.tool_names import PLAIN64
+from aiclient2api.dialects.affinity import session_of
 from aiclient2api.dialects.anthropic_messages.errors import render_error
 from aiclient2api.dialects.anthropic_messages.read_reply import MessagesDecoder
 from aiclient2api.dialects.anthropic_messages.read_request import read_request
@@ -80,6 +81,7 @@ class AnthropicMessages:
             model=rest or None,
             headers=chosen(_PASSED, headers),
             query=tuple(pair for pair in query if pair[0] == "beta"),
+            session=session_of(headers),
         )
 
     def parse(self, *, body: bytes, route: Route) -> MessagesRequest:
@@ -98,6 +100,7 @@ class AnthropicMessages:
             action=route.action,
             headers=route.headers,
             query=route.query,
+            session=route.session,
         )
 
     def needs_bytes(self, media: Media) -> bool:

@@ -11,7 +11,9 @@ from zope.interface import implementer
 
 from aiclient2api.conversation import seals
 from aiclient2api.dialects import system_prompt
+from aiclient2api.dialects.affinity import affinity
 from aiclient2api.dialects.anthropic_messages.foreign_seals import ForeignSeals
+from aiclient2api.dialects.sampling import edits as sampling_edits
 from aiclient2api.dialects.wire_request import (
     BodyRequest,
     Fields,
@@ -24,7 +26,7 @@ from aiclient2api.dialects.wire_request import (
 )
 from aiclient2api.framing.json_text import Edit
 from aiclient2api.interfaces import IAnthropicMessagesRequest
-from aiclient2api.values import SystemEdit
+from aiclient2api.values import Affinity, Sampling, SystemEdit
 
 NAME = "anthropic-messages"
 
@@ -42,12 +44,23 @@ class MessagesRequest(BodyRequest):
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> MessagesRequest:
         """Return a copy with these changed; every other byte stays as it was."""
         edits: list[Edit] = []
         if system is not None:
             edits += self._system_edits(system)
             edits += self._message_edits(system)
+        # Who only counts takes no such fields.
+        if sampling is not None and self.action == "generate":
+            edits += sampling_edits(
+                self.body,
+                (
+                    (("temperature",), sampling.temperature),
+                    (("top_p",), sampling.top_p),
+                    (("max_tokens",), sampling.max_tokens),
+                ),
+            )
         return amended(self, model=model, streaming=streaming, edits=edits)
 
     def without_foreign_seals(self) -> MessagesRequest:
@@ -71,6 +84,12 @@ class MessagesRequest(BodyRequest):
         """Return the text of the last message; what a tool gave back counts."""
         messages = listed(decoded(self.body.text).get("messages"))
         return text_in(entry(messages[-1], "content")) if messages else ""
+
+    def affinity(self) -> Affinity:
+        """Say which conversation this is a turn of."""
+        return affinity(
+            self.body, session=self.session, system=("system",), turns="messages", personal=True
+        )
 
     def _system_edits(self, edit: SystemEdit) -> list[Edit]:
         member = self.body.check("system", "string", "array", "null", "absent")

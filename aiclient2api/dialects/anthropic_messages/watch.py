@@ -59,6 +59,7 @@ class MessagesReader:
         self.closed_early = False
         self.failure: UpstreamError | None = None
         self.texts: list[str] = []
+        self.reply_id: str | None = None
         self._action = action
         self._want_text = want_text
         self._tally = Tally()

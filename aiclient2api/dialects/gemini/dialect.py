@@ -13,6 +13,7 @@ from twisted.python.components import registerAdapter
 from zope.interface import implementer
 
 from aiclient2api.conversation import tool_names
+from aiclient2api.dialects.affinity import session_of
 from aiclient2api.dialects.gemini import media as gemini_media
 from aiclient2api.dialects.gemini.errors import render_error
 from aiclient2api.dialects.gemini.read_reply import GeminiDecoder
@@ -100,6 +101,7 @@ class Gemini:
             streaming=streaming,
             framing=("sse" if sse else "json_array") if streaming else None,
             query=SSE_QUERY if sse else (),
+            session=session_of(headers),
         )
 
     def parse(self, *, body: bytes, route: Route) -> GeminiRequest:
@@ -122,6 +124,7 @@ class Gemini:
             action=route.action,
             headers=route.headers,
             query=route.query,
+            session=route.session,
         )
 
     def needs_bytes(self, media: Media) -> bool:

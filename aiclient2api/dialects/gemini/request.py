@@ -6,6 +6,7 @@ It finds the few fields that policy reads or edits, and must never look at the r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -13,7 +14,8 @@ from zope.interface import implementer
 
 from aiclient2api.conversation import seals
 from aiclient2api.conversation.losses import merged
-from aiclient2api.dialects import system_prompt
+from aiclient2api.dialects import sampling, system_prompt
+from aiclient2api.dialects.affinity import affinity
 from aiclient2api.dialects.gemini.signatures import without_foreign
 from aiclient2api.dialects.wire_request import (
     Fields,
@@ -23,13 +25,15 @@ from aiclient2api.dialects.wire_request import (
     text_in,
     wrong,
 )
+from aiclient2api.errors import InvalidRequest
 from aiclient2api.framing.json_text import Edit, quote, text_of, write
 from aiclient2api.interfaces import IGeminiRequest
-from aiclient2api.values import Headers, SystemEdit
+from aiclient2api.values import Affinity, Headers, Sampling, SystemEdit
 
 NAME = "gemini"
 SYSTEM = ("systemInstruction", "system_instruction")
 NESTED = ("generateContentRequest", "generate_content_request")
+CONFIG = ("generationConfig", "generation_config")
 SSE_QUERY = (("alt", "sse"),)
 
 
@@ -46,6 +50,7 @@ class GeminiRequest:
     headers: Headers = attrs.field(default=(), repr=False)
     query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     losses: tuple[str, ...] = ()
+    session: str | None = attrs.field(default=None, repr=False)
     dialect: str = attrs.field(default=NAME, init=False)
 
     @property
@@ -59,6 +64,7 @@ class GeminiRequest:
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> GeminiRequest:
         """
         Return a copy with these changed; every other byte stays as it was.
@@ -75,6 +81,9 @@ class GeminiRequest:
                 query=SSE_QUERY if streaming else (),
             )
         edits = self._system_edits(system) if system is not None else []
+        # The length of an answer is nothing to who only counts.
+        if sampling is not None and self.action == "generate":
+            edits += self._sampling_edits(sampling)
         if model is not None and model != self.model:
             edits += self._model_edits(model)
         return attrs.evolve(
@@ -111,6 +120,33 @@ class GeminiRequest:
         """Return the text of the last content; what a function gave back counts."""
         contents = listed(_content_of(decoded(self.body.text)).get("contents"))
         return _parts_text(entry(contents[-1], "parts")) if contents else ""
+
+    def affinity(self) -> Affinity:
+        """Say which conversation this is a turn of."""
+        body = self.body
+        # What a count holds was not looked into, so it may be of any size and form.
+        with suppress(InvalidRequest):
+            body = (self.action == "count_tokens" and _holder(body)) or body
+        return affinity(body, session=self.session, system=SYSTEM, turns="contents")
+
+    def _sampling_edits(self, asked: Sampling) -> list[Edit]:
+        member = self.body.check(CONFIG[0], "object", "null", "absent", spellings=CONFIG[1:])
+        keys = [member.key] if member else [each.key for each in self.body.members]
+        snake = any("_" in key for key in keys)
+        values = [
+            (spellings[::-1] if snake else spellings, value)
+            for spellings, value in (
+                (("temperature",), asked.temperature),
+                (("topP", "top_p"), asked.top_p),
+                (("maxOutputTokens", "max_output_tokens"), asked.max_tokens),
+            )
+        ]
+        if member is not None and self.body.kind(member) == "object":
+            config = Fields.of(self.body.text, member.start, member.key)
+            return sampling.edits(config, values)
+        if asked == Sampling():
+            return []
+        return [self.body.put(member.key if member else CONFIG[snake], sampling.written(values))]
 
     def _model_edits(self, model: str) -> list[Edit]:
         """Return the edits of every field that names the model as the URL does."""

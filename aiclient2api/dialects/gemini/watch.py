@@ -50,6 +50,7 @@ class GeminiReader:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.reply_id: str | None = None
         self._want_text = want_text
         self._branches = Branches()
         self._whole = False

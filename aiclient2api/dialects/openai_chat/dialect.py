@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from aiclient2api.conversation.request import Conversation, Media, Remote
 from aiclient2api.dialects import openai_shapes
+from aiclient2api.dialects.affinity import session_of
 from aiclient2api.dialects.openai_chat.read_reply import ChatDecoder
 from aiclient2api.dialects.openai_chat.read_request import read_request
 from aiclient2api.dialects.openai_chat.request import NAME, ChatRequest
@@ -74,7 +75,12 @@ class OpenAIChat:
         headers: Mapping[bytes, bytes],
     ) -> Route:
         """Read the URL and the headers."""
-        return Route(action=endpoint.action, model=rest or None, headers=chosen(_PASSED, headers))
+        return Route(
+            action=endpoint.action,
+            model=rest or None,
+            headers=chosen(_PASSED, headers),
+            session=session_of(headers),
+        )
 
     def parse(self, *, body: bytes, route: Route) -> ChatRequest:
         """Check a body as far as policy and relay need, and no further."""
@@ -89,6 +95,7 @@ class OpenAIChat:
             streaming=fields.flag("stream"),
             headers=route.headers,
             query=route.query,
+            session=route.session,
         )
 
     def needs_bytes(self, media: Media) -> bool:

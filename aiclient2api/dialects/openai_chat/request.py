@@ -11,7 +11,10 @@ from zope.interface import implementer
 
 from aiclient2api.conversation import seals
 from aiclient2api.dialects import system_prompt
+from aiclient2api.dialects.affinity import affinity
 from aiclient2api.dialects.openai_chat.foreign_seals import ForeignSeals
+from aiclient2api.dialects.openai_chat.models import model_of
+from aiclient2api.dialects.sampling import edits as sampling_edits
 from aiclient2api.dialects.wire_request import (
     BodyRequest,
     Fields,
@@ -25,10 +28,11 @@ from aiclient2api.dialects.wire_request import (
 )
 from aiclient2api.framing.json_text import Edit
 from aiclient2api.interfaces import IOpenAIChatRequest
-from aiclient2api.values import SystemEdit
+from aiclient2api.values import Affinity, Sampling, SystemEdit
 
 NAME = "openai-chat"
 _SYSTEM_ROLES = ("system", "developer")
+_LIMITS = ("max_completion_tokens", "max_tokens")
 
 
 @implementer(IOpenAIChatRequest)
@@ -44,11 +48,14 @@ class ChatRequest(BodyRequest):
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> ChatRequest:
         """Return a copy with these changed; every other byte stays as it was."""
         edits: list[Edit] = []
         if system is not None:
             edits += self._system_edits(system)
+        if sampling is not None:
+            edits += self._sampling_edits(sampling, self.model if model is None else model)
         return amended(self, model=model, streaming=streaming, edits=edits)
 
     def without_foreign_seals(self) -> ChatRequest:
@@ -72,6 +79,23 @@ class ChatRequest(BodyRequest):
         """Return the text of the last message."""
         messages = listed(decoded(self.body.text).get("messages"))
         return text_in(entry(messages[-1], "content")) if messages else ""
+
+    def affinity(self) -> Affinity:
+        """Say which conversation this is a turn of."""
+        return affinity(self.body, session=self.session, system=(), turns="messages")
+
+    def _sampling_edits(self, asked: Sampling, model: str) -> list[Edit]:
+        edits = sampling_edits(
+            self.body, ((("temperature",), asked.temperature), (("top_p",), asked.top_p))
+        )
+        if asked.max_tokens is None:
+            return edits
+        given = [member for key in _LIMITS if (member := self.body.one(key)) is not None]
+        sent = [member for member in given if self.body.kind(member) != "null"]
+        edits += [self.body.without(other) for other in sent[1:]]
+        fresh = _LIMITS[0] if model_of(model).completion_tokens else _LIMITS[1]
+        key = (sent or given)[0].key if given else fresh
+        return edits + sampling_edits(self.body, (((key,), asked.max_tokens),))
 
     def _system_edits(self, edit: SystemEdit) -> list[Edit]:
         text = self.body.text

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from aiclient2api.conversation.request import Conversation, Media
 from aiclient2api.dialects import openai_shapes
+from aiclient2api.dialects.affinity import session_of
 from aiclient2api.dialects.openai_responses import state
 from aiclient2api.dialects.openai_responses.read_reply import ResponsesDecoder
 from aiclient2api.dialects.openai_responses.read_request import read_request
@@ -71,7 +72,11 @@ class OpenAIResponses:
     ) -> Route:
         """Read the URL and the headers."""
         if endpoint.action == "generate":
-            return Route(action=endpoint.action, headers=chosen(_PASSED, headers))
+            return Route(
+                action=endpoint.action,
+                headers=chosen(_PASSED, headers),
+                session=session_of(headers),
+            )
         if not state.is_id(rest):
             # Any other text might lead an upstream's URL elsewhere.
             raise UnknownRoute(
@@ -89,6 +94,7 @@ class OpenAIResponses:
                 streaming=False,
                 headers=route.headers,
                 query=route.query,
+                session=route.session,
                 action=route.action,
             )
         fields = Fields.of(check(body))
@@ -103,6 +109,7 @@ class OpenAIResponses:
             streaming=fields.flag("stream"),
             headers=route.headers,
             query=route.query,
+            session=route.session,
         )
         # Both are read once the answer is there, or where it is kept: too late to refuse them.
         state.previous(request)
@@ -122,7 +129,11 @@ class OpenAIResponses:
         limit: int = HELD_LIMIT,
     ) -> IWatcher:
         """Return a reader for the answer to *request*."""
-        reader = ResponsesReader(model=request.model, want_text=want_text)
+        reader = ResponsesReader(
+            model=request.model,
+            want_text=want_text,
+            kept=state.wants_store(cast(ResponsesRequest, request)),
+        )
         return Watcher(reader=reader, request=request, content_type=content_type, limit=limit)
 
     def decoder(self, *, request: IWireRequest) -> ResponsesDecoder:

@@ -6,11 +6,15 @@ It finds the few fields that policy reads or edits, and must never look at the r
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from zope.interface import implementer
 
 from aiclient2api.conversation import seals
 from aiclient2api.dialects import system_prompt
+from aiclient2api.dialects.affinity import affinity, plain
+from aiclient2api.dialects.sampling import edits as sampling_edits
 from aiclient2api.dialects.wire_request import (
     BodyRequest,
     Fields,
@@ -21,9 +25,9 @@ from aiclient2api.dialects.wire_request import (
     listed,
     text_in,
 )
-from aiclient2api.framing.json_text import Edit, quote, text_of
+from aiclient2api.framing.json_text import Edit, Member, quote, read, text_of
 from aiclient2api.interfaces import IOpenAIResponsesRequest
-from aiclient2api.values import SystemEdit
+from aiclient2api.values import Affinity, Sampling, SystemEdit
 
 NAME = "openai-responses"
 UNSEALED = seals.carried(seals.Seal(issuer="none", value=""), NAME)
@@ -33,6 +37,7 @@ The seal of a thought that has none, and was not OpenAI's.
 It is known again by it should the client turn to OpenAI, which has never heard of its id.
 """
 _SYSTEM_ROLES = ("system", "developer")
+_KEPT = ("previous_response_id", "conversation")
 
 
 @implementer(IOpenAIResponsesRequest)
@@ -53,12 +58,22 @@ class ResponsesRequest(BodyRequest):
         model: str | None = None,
         system: SystemEdit | None = None,
         streaming: bool | None = None,
+        sampling: Sampling | None = None,
     ) -> ResponsesRequest:
         """Return a copy with these changed; every other byte stays as it was."""
         edits: list[Edit] = []
         if system is not None:
             edits += self._instruction_edits(system)
             edits += self._input_edits(system)
+        if sampling is not None and self.action == "generate":
+            edits += sampling_edits(
+                self.body,
+                (
+                    (("temperature",), sampling.temperature),
+                    (("top_p",), sampling.top_p),
+                    (("max_output_tokens",), sampling.max_tokens),
+                ),
+            )
         return amended(self, model=model, streaming=streaming, edits=edits)
 
     def without_foreign_seals(self) -> ResponsesRequest:
@@ -106,6 +121,32 @@ class ResponsesRequest(BodyRequest):
         """Return the text of the input's last item; what a tool gave back counts."""
         given = decoded(self.body.text).get("input")
         return text_in(given[-1] if isinstance(given, list) and given else given)
+
+    def affinity(self) -> Affinity:
+        """
+        Say which conversation this is a turn of.
+
+        What it goes on from is kept at one account, if the upstream keeps it.
+        """
+        if self.action != "generate":
+            return Affinity((f"response:{self.model}",))
+        kept = {
+            member.key: self._readable(member)
+            for member in self.body.members
+            if member.key in _KEPT
+        }
+        talk = kept.get("conversation")
+        return affinity(
+            self.body,
+            session=self.session,
+            system=("instructions",),
+            turns="input",
+            stored=plain(kept.get("previous_response_id")),
+            conversation=plain(talk) or plain(entry(talk, "id")),
+        )
+
+    def _readable(self, member: Member) -> Any:
+        return read(self.body.text.readable[member.start : member.end])
 
     def _instruction_edits(self, edit: SystemEdit) -> list[Edit]:
         member = self.body.check("instructions", "string", "null", "absent")

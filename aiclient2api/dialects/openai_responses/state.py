@@ -13,7 +13,6 @@ import attrs
 import msgspec
 
 from aiclient2api.dialects.openai_responses.request import ResponsesRequest
-from aiclient2api.dialects.system_prompt import dropped
 from aiclient2api.dialects.watching import decode, value
 from aiclient2api.dialects.wire_request import Fields
 from aiclient2api.errors import InvalidRequest, UnknownRoute
@@ -90,8 +89,7 @@ def expanded(request: ResponsesRequest, earlier: bytes) -> ResponsesRequest:
     if given is None:
         edits = [(told.key_start, told.end, b'"input":' + items)]
     else:
-        places = [(member.key_start, member.end) for member in body.members]
-        edits = [(given.start, given.end, items), *dropped(places, [body.members.index(told)])]
+        edits = [(given.start, given.end, items), body.without(told)]
     return attrs.evolve(
         request, body=Fields.of(body.text.spliced(edits)), previous=id or request.previous
     )

@@ -56,15 +56,21 @@ RESPONSE = msgspec.json.Decoder(Response)
 
 
 class ResponsesReader:
-    """What is known of one answer; a stream of events or one response."""
+    """
+    What is known of one answer; a stream of events or one response.
 
-    def __init__(self, *, model: str, want_text: bool) -> None:
+    :param kept: True if the upstream was asked to keep the response.
+    """
+
+    def __init__(self, *, model: str, want_text: bool, kept: bool) -> None:
         self.started = False
         self.complete = False
         self.closed_early = False
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.reply_id: str | None = None
+        self._kept = kept
         self._model = model
         self._want_text = want_text
         self._sequence = -1
@@ -88,11 +94,14 @@ class ResponsesReader:
             self.usage = usage_of(decode(RESPONSE, bytes(told.response)))
         elif kind in _BARE_STARTS:
             self._response = decode(RESPONSE, bytes(told.response)) or self._response
+            self._identify(self._response)
         elif kind:
             self.started = True
             if kind in _ENDS:
                 self.complete = True
-                self.usage = usage_of(decode(RESPONSE, bytes(told.response)))
+                response = decode(RESPONSE, bytes(told.response))
+                self.usage = usage_of(response)
+                self._identify(response)
             elif kind == "response.output_text.delta" and self._want_text:
                 self.texts.append(text_in(told.delta))
         return True
@@ -114,10 +123,17 @@ class ResponsesReader:
             return True
         self.started = True
         self.usage = usage_of(answer)
+        if not bare:
+            self._identify(answer)
         if self._want_text:
             items = listed(value(answer.output))
             self.texts.append(text_in([entry(item, "content") for item in items]))
         return True
+
+    def _identify(self, response: Response | None) -> None:
+        if response is not None and self._kept and self.reply_id is None:
+            told = response.id
+            self.reply_id = told if isinstance(told, str) and told else None
 
     def error_frame(self, error: GatewayError) -> bytes:
         """

@@ -1,9 +1,9 @@
 """
-One client request and every attempt made for it.
+One provider asked with one account: sent, read, and asked again while that makes sense.
 
-Here, and only here, it is decided what happens after an error: providers classify,
-this file waits, tries again, passes on or gives up. It must never know HTTP on
-either side: requests go through `IUpstream`, answers through `IClientReply`.
+All of it happens within one lease. Whether another account is asked afterwards is the
+exchange's business. It must never know HTTP on either side: requests go through
+`IUpstream`, answers through `IClientReply`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from functools import partial
 from typing import TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from aiclient2api.dialects.convert import Converted
-from aiclient2api.errors import Fault, GatewayError, RawReply, UpstreamError
+from aiclient2api.errors import Fault, RawReply, UpstreamError
 from aiclient2api.interfaces import (
-    IAccountPool,
     IClientReply,
     IExchangeObserver,
     ILease,
@@ -33,12 +32,11 @@ from aiclient2api.upstream.deadlines import within
 from aiclient2api.upstream.relay import Clocks, Ending, Relay
 from aiclient2api.values import (
     HELD_LIMIT,
-    Account,
     Clock,
     ExchangeRecord,
     Headers,
     Jitter,
-    Outcome,
+    Step,
     UpstreamRequest,
 )
 
@@ -46,6 +44,9 @@ _T = TypeVar("_T")
 
 LONGEST_WAIT = 30.0
 """Seconds: no wait of ours is longer; a longer ``Retry-After`` is the caller's to wait for."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds to wait before asking the same account again while another one is free."""
 
 # A wrong base URL, and a bug of ours, answer the same however often one asks.
 _FINAL = frozenset({"no_answer", "redirected", "gateway_bug"})
@@ -70,8 +71,10 @@ class Patience:
     """
     How long and how often to try; seconds, 0 is off.
 
-    :ivar max_retries: Further attempts after the first (``request_max_retries``).
+    :ivar max_retries: Further attempts with one account (``request_max_retries``).
     :ivar base_delay: Seconds before the first retry; doubles with each further one.
+    :ivar max_switches: Other accounts to ask (``credential_switch_max_retries``).
+    :ivar wait: How long to wait for an account that rests (``wait_for_account``).
     :ivar held_bytes: How much of one answer is held at a time, to see whether it is whole.
     """
 
@@ -82,6 +85,8 @@ class Patience:
     idle: float = 300.0
     total: float = 0.0
     held_bytes: int = HELD_LIMIT
+    max_switches: int = 5
+    wait: float = 10.0
 
 
 def retry_delay(
@@ -92,9 +97,10 @@ def retry_delay(
     patience: Patience,
     left: float | None,
     jitter: float,
+    alternative: bool = False,
 ) -> float | None:
     """
-    Return how many seconds to wait before trying again, or None to give up.
+    Return how many seconds to wait before asking the same account again, or None to stop.
 
     A rate limit is waited for only if its hint is short; a plain 500 is tried once
     more; what the caller, a filter or a credential is at fault for is final.
@@ -103,11 +109,13 @@ def retry_delay(
     :param plain: Attempts that ended in a plain 500, this one included.
     :param left: Seconds the exchange has left, None for no limit.
     :param jitter: In [0, 1): spreads the wait over half its length.
+    :param alternative: Whether another account could answer: then nobody waits for long,
+        and nobody for a rate limit.
     """
     if tries >= patience.max_retries or error.code in _FINAL:
         return None
     if error.fault is Fault.RATE_LIMIT:
-        if error.retry_after is None:
+        if error.retry_after is None or alternative:
             return None
     elif error.fault not in _REPEATABLE or (error.status == 500 and plain > 1):
         return None
@@ -117,6 +125,8 @@ def retry_delay(
         delay = max(error.retry_after, 0.0)
         if delay > LONGEST_WAIT:
             return None
+    if alternative and delay > LONGEST_PAUSE:
+        return None
     if left is not None and delay >= left:
         return None
     return delay
@@ -138,87 +148,55 @@ def without_secrets(error: UpstreamError, secrets: Sequence[str]) -> UpstreamErr
         code=None if error.code is None else without(error.code, secrets),
         param=None if error.param is None else without(error.param, secrets),
         retry_after=error.retry_after,
+        of_model=error.of_model,
     )
 
 
 @attrs.define(eq=False)
-class Exchange:
+class Asking:
     """
-    Answer one request.
+    The attempts of one lease.
 
     :ivar converted: The request in the provider's own dialect, and how its answer is read.
-    :ivar observers: Told of every step; never on the per-chunk path.
+    :ivar head: Returns what of the gateway's own stands in the head of the answer.
+    :ivar alternative: Says whether another account could answer.
+    :ivar may_retry: Says whether one more attempt after this error is in the budget.
+    :ivar watcher: The reader of the last answer, if there was one.
     """
 
     record: ExchangeRecord
-    converted: Converted
     provider: IProvider
-    pool: IAccountPool
+    lease: ILease
+    converted: Converted
     reply: IClientReply
     patience: Patience
     clock: Clock
     jitter: Jitter
     observers: IExchangeObserver
-    _watcher: IWatcher | None = attrs.field(default=None, init=False)
+    head: Callable[[], Headers]
+    alternative: Callable[[], bool]
+    may_retry: Callable[[UpstreamError], bool]
+    watcher: IWatcher | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
-    async def run(self) -> None:
+    async def run(self) -> Ending:
         """
-        Answer the request; return when the answer has been sent or broken off.
+        Ask until an answer has been sent or broken off. Cancelling closes the connection.
 
-        Cancelling closes the upstream's connection in whatever phase it is.
-
-        :raise GatewayError: if nothing was sent to the client yet.
+        :raise UpstreamError: if nothing was sent to the client, and asking the same account
+            again makes no sense.
         """
-        self.observers.began(exchange=self.record)
-        try:
-            lease = await self.pool.acquire(model=self.record.model)
-            ending = await self._leased(lease)
-        except CancelledError:
-            self._ended("cancelled", None)
-            raise
-        except GatewayError as error:
-            self._ended("failed", error)
-            raise
-        except BaseException:
-            self._ended("failed", None)
-            raise
-        self._ended(ending.how, ending.error)
-
-    async def _leased(self, lease: ILease) -> Ending:
-        account = lease.account
-        self.record.account = account.id
-        try:
-            ending = await self._with_retries(account)
-        except UpstreamError as error:
-            self._give_back(lease, error)
-            raise
-        except BaseException:
-            # The client left, or the fault is ours: the account did nothing wrong.
-            lease.abandoned()
-            raise
-        if ending.error is None:
-            lease.succeeded(self._watcher.usage if self._watcher else None)
-        else:
-            self._give_back(lease, ending.error)
-        return ending
-
-    def _give_back(self, lease: ILease, error: UpstreamError) -> None:
-        if error.code == "gateway_bug":
-            lease.abandoned()
-        else:
-            lease.failed(error)
-
-    async def _with_retries(self, account: Account) -> Ending:
+        account = self.lease.account
         outgoing = self.provider.prepare(request=self.converted.request, account=account)
         tries = plain = 0
         while True:
             self.record.attempts += 1
             try:
-                ending = await self._attempt(outgoing, account)
+                ending = await self._attempt(outgoing)
             except UpstreamError as caught:
                 error = without_secrets(self._told(caught), account.secrets)
+                self._note("attempt", _said(error), status=error.status)
                 self.observers.attempt(exchange=self.record, error=error)
                 plain += error.status == 500
                 delay = retry_delay(
@@ -226,28 +204,32 @@ class Exchange:
                     tries=tries,
                     plain=plain,
                     patience=self.patience,
-                    left=self._left(),
+                    left=time_left(self.record, self.patience, self.clock),
                     jitter=self.jitter(),
+                    alternative=self.alternative(),
                 )
-                if delay is None:
+                if delay is None or not self.may_retry(error):
                     raise error from None
             else:
                 if ending.error is not None:
                     told = without_secrets(ending.error, account.secrets)
                     ending = attrs.evolve(ending, error=told)
+                said = ending.how if ending.error is None else _said(ending.error)
+                self._note("attempt", said, status=200)
                 self.observers.attempt(exchange=self.record, error=ending.error)
                 return ending
             tries += 1
+            self._note("retry", f"the same account in {delay:.1f} s")
             self._log.info(
                 "{id}: {provider} failed ({fault}); trying again in {delay:.1f} s",
                 id=self.record.id,
-                provider=self.record.provider,
+                provider=self.provider.name,
                 fault=error.fault.value,
                 delay=delay,
             )
             await _sleep(self.clock, delay)
 
-    async def _attempt(self, outgoing: UpstreamRequest, account: Account) -> Ending:
+    async def _attempt(self, outgoing: UpstreamRequest) -> Ending:
         response = await self._in_time(
             self.provider.upstream.send(request=outgoing),
             self.patience.response_headers,
@@ -255,12 +237,12 @@ class Exchange:
             "response_headers",
         )
         if not 200 <= response.status < 300:
-            left = self._left()
+            left = time_left(self.record, self.patience, self.clock)
             seconds = ERROR_BODY_SECONDS if left is None else min(left, ERROR_BODY_SECONDS)
             raise await refusal(
                 provider=self.provider,
                 response=response,
-                clean=partial(without_bytes, secrets=account.secrets),
+                clean=partial(without_bytes, secrets=self.lease.account.secrets),
                 clock=self.clock,
                 seconds=max(seconds, 0.001),
             )
@@ -273,21 +255,21 @@ class Exchange:
                 status=502,
                 code="no_answer",
             )
-        return await self._relay(response, account)
+        return await self._relay(response)
 
-    async def _relay(self, response: IUpstreamResponse, account: Account) -> Ending:
-        watcher = self._watcher = self.converted.watch(
+    async def _relay(self, response: IUpstreamResponse) -> Ending:
+        watcher = self.watcher = self.converted.watch(
             _first(response.headers, b"content-type"),
             self.observers.wants_text,
             self.patience.held_bytes,
         )
-        left = self._left()
+        left = time_left(self.record, self.patience, self.clock)
         relay = Relay(
             response=response,
             watcher=watcher,
             reply=self.reply,
             begin=self._beginner(response, watcher),
-            clean=partial(without_bytes, secrets=account.secrets),
+            clean=partial(without_bytes, secrets=self.lease.account.secrets),
             clock=self.clock,
             clocks=Clocks(
                 first_event=self.patience.first_event,
@@ -316,6 +298,7 @@ class Exchange:
             code=error.code,
             param=error.param,
             retry_after=error.retry_after,
+            of_model=error.of_model,
         )
 
     def _beginner(
@@ -328,18 +311,27 @@ class Exchange:
                 headers = (*own, (b"content-type", _TYPES[watcher.framing]))
             if length is not None:
                 headers += ((b"content-length", b"%d" % length),)
-            self.reply.begin(response.status, headers)
+            self.lease.answered()
+            self.reply.begin(response.status, (*headers, *self.head()))
             self.observers.first_byte(exchange=self.record)
 
         return begin
 
-    def _left(self) -> float | None:
-        if not self.patience.total:
-            return None
-        return float(self.record.began + self.patience.total - self.clock.seconds())
+    def _note(self, what: str, why: str, status: int | None = None) -> None:
+        self.record.steps.append(
+            Step(
+                at=self.clock.seconds() - self.record.began,
+                what=what,
+                provider=self.provider.name,
+                model=self.record.model,
+                account=self.lease.account.id,
+                why=why,
+                status=status,
+            )
+        )
 
     def _in_time(self, waiting: Deferred[_T], seconds: float, what: str, key: str) -> Deferred[_T]:
-        left = self._left()
+        left = time_left(self.record, self.patience, self.clock)
         if left is not None and (not seconds or left < seconds):
             seconds, what, key = max(left, 0.001), "was not done", "total"
 
@@ -353,18 +345,16 @@ class Exchange:
 
         return within(self.clock, seconds, waiting, late)
 
-    def _ended(self, how: str, error: GatewayError | None) -> None:
-        watcher = self._watcher
-        self.observers.ended(
-            exchange=self.record,
-            outcome=Outcome(
-                how=how,
-                seconds=self.clock.seconds() - self.record.began,
-                usage=watcher.usage if watcher else None,
-                error=error,
-                text=watcher.text if watcher else "",
-            ),
-        )
+
+def time_left(record: ExchangeRecord, patience: Patience, clock: Clock) -> float | None:
+    """Return the seconds an exchange has left, None for no limit."""
+    if not patience.total:
+        return None
+    return float(record.began + patience.total - clock.seconds())
+
+
+def _said(error: UpstreamError) -> str:
+    return f"{error.fault.value}: {error.message[:200]}"
 
 
 def _first(headers: Headers, name: bytes) -> bytes:

@@ -1,0 +1,83 @@
+"""
+The use of one account by one exchange, which ends once.
+
+It knows nothing of what an end means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+from zope.interface import implementer
+
+from aiclient2api.accounts.selection import Member
+from aiclient2api.errors import UpstreamError
+from aiclient2api.interfaces import ILease
+from aiclient2api.values import Account, Usage
+
+
+class Lessor(Protocol):
+    """Who is told how leases end."""
+
+    def proved(self, lease: Lease) -> None:
+        """The account answers."""
+
+    def ended(self, lease: Lease, usage: Usage | None, error: UpstreamError | None) -> None:
+        """The exchange ended; well without an error."""
+
+    def abandoned(self, lease: Lease) -> None:
+        """Nothing was learnt."""
+
+    def bound(self, lease: Lease, names: Sequence[str]) -> None:
+        """Conversations of these names belong to the account."""
+
+
+@implementer(ILease)
+@attrs.define(eq=False)
+class Lease:
+    """
+    See `ILease`.
+
+    :ivar generation: The account's when the lease began, to tell whether it is late.
+    :ivar model_generation: The same of its state for the model.
+    :ivar over: How it ended, or None.
+    """
+
+    account: Account
+    model: str
+    generation: int
+    model_generation: int
+    pool: Lessor = attrs.field(repr=False)
+    member: Member = attrs.field(repr=False)
+    over: str | None = None
+
+    def answered(self) -> None:
+        """See `ILease`."""
+        if self.over is None:
+            self.pool.proved(self)
+
+    def succeeded(self, usage: Usage | None) -> None:
+        """See `ILease`."""
+        self._end("succeeded")
+        self.pool.ended(self, usage, None)
+
+    def failed(self, error: UpstreamError) -> None:
+        """See `ILease`."""
+        self._end("failed")
+        self.pool.ended(self, None, error)
+
+    def abandoned(self) -> None:
+        """See `ILease`."""
+        self._end("abandoned")
+        self.pool.abandoned(self)
+
+    def bind(self, names: Sequence[str]) -> None:
+        """See `ILease`."""
+        self.pool.bound(self, names)
+
+    def _end(self, how: str) -> None:
+        if self.over is not None:
+            raise RuntimeError(f"a lease that {self.over} cannot also have {how}")
+        self.over = how

@@ -1,0 +1,402 @@
+"""
+One client request, and everybody who was asked to answer it.
+
+Here, and only here, it is decided who is asked next: providers classify errors, pools
+lease accounts, `asking` asks one of them; this file goes on to the next account, to the
+next way, waits, passes an error on or gives up. It must never know HTTP on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from aiclient2api.accounts.budget import RetryBudget
+from aiclient2api.dialects.convert import Converted
+from aiclient2api.errors import (
+    Fault,
+    GatewayError,
+    InvalidRequest,
+    NoAccount,
+    ProviderUnavailable,
+    UnknownModel,
+    UpstreamError,
+)
+from aiclient2api.exchange.asking import Asking, Patience, time_left
+from aiclient2api.interfaces import (
+    IAccountPool,
+    IClientReply,
+    IExchangeObserver,
+    ILease,
+    IProvider,
+    IWatcher,
+)
+from aiclient2api.upstream.relay import Ending
+from aiclient2api.values import (
+    Affinity,
+    Clock,
+    ExchangeRecord,
+    Headers,
+    Jitter,
+    Outcome,
+    Step,
+)
+
+# Whoever is asked, the answer would be the same.
+_FINAL = frozenset({Fault.CALLER, Fault.POLICY, Fault.CONTEXT})
+
+# What may come of an upstream in trouble: asking on adds to it. Anything else is one
+# account's own affair, and the next one has nothing to do with it.
+_TROUBLE = frozenset(
+    {
+        Fault.CAPACITY,
+        Fault.SERVER,
+        Fault.UNREACHABLE,
+        Fault.RESET,
+        Fault.TIMEOUT,
+        Fault.TRUNCATED,
+    }
+)
+
+# Of several errors the caller is told of the one that tells most: when to come back, then
+# that an upstream is in trouble; that a key of the operator's is wrong comes last.
+_RANK = (
+    Fault.RATE_LIMIT,
+    Fault.QUOTA,
+    Fault.CAPACITY,
+    Fault.SERVER,
+    Fault.TIMEOUT,
+    Fault.TRUNCATED,
+    Fault.RESET,
+    Fault.UNREACHABLE,
+    Fault.NOT_FOUND,
+    Fault.PERMISSION,
+    Fault.CREDENTIAL,
+)
+
+
+@attrs.frozen
+class Way:
+    """
+    One way to an answer: a provider, its accounts, and the model it is asked for.
+
+    :ivar why: Why it is one, such as ``providerFallbackChain``.
+    """
+
+    provider: IProvider
+    pool: IAccountPool
+    model: str
+    why: str
+
+
+Convert = Callable[[Way], Coroutine[Any, Any, Converted]]
+
+
+def _none_wider(way: Way) -> Sequence[Way]:
+    return ()
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """
+    Answer one request.
+
+    :ivar ways: The way that was chosen, then those to fall back on, in order.
+    :ivar convert: Returns the request as a way's provider is to be asked.
+    :ivar head: Returns what of the gateway's own stands in the head of the answer.
+    :ivar wider: Returns the ways to go on with where the request was too long for one.
+    :ivar affinity: Returns which conversation the request belongs to.
+    :ivar observers: Told of every step; never on the per-chunk path.
+    """
+
+    record: ExchangeRecord
+    ways: Sequence[Way]
+    convert: Convert
+    reply: IClientReply
+    patience: Patience
+    clock: Clock
+    jitter: Jitter
+    observers: IExchangeObserver
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    head: Callable[[ExchangeRecord, Converted], Headers] = lambda record, converted: ()
+    wider: Callable[[Way], Sequence[Way]] = _none_wider
+    affinity: Callable[[], Affinity | None] = lambda: None
+    _asked: dict[str, set[str]] = attrs.field(factory=dict, init=False)
+    _last: Asking | None = attrs.field(default=None, init=False)
+    _error: GatewayError | None = attrs.field(default=None, init=False)
+    _switches: int = attrs.field(default=0, init=False)
+    _trying: bool = attrs.field(default=False, init=False)
+
+    _log = Logger()
+
+    async def run(self) -> None:
+        """
+        Answer the request; return when the answer has been sent or broken off.
+
+        Cancelling closes the upstream's connection in whatever phase it is.
+
+        :raise GatewayError: if nothing was sent to the client yet.
+        """
+        self.observers.began(exchange=self.record)
+        self.budget.working += 1
+        try:
+            ending = await self._answered()
+        except CancelledError:
+            self._ended("cancelled", None)
+            raise
+        except GatewayError as error:
+            self._ended("failed", error)
+            raise
+        except BaseException:
+            self._ended("failed", None)
+            raise
+        finally:
+            self.budget.working -= 1
+            self.budget.trying -= self._trying
+        self._ended(ending.how, ending.error)
+
+    # --- who is asked -----------------------------------------------------------
+
+    async def _answered(self) -> Ending:
+        ways = list(self.ways)
+        met: list[Way] = []
+        while ways:
+            way = ways.pop(0)
+            met.append(way)
+            self._note("target", way, why=way.why)
+            ending, error = await self._by_way(way)
+            if ending is not None:
+                return ending
+            if error is not None and error.fault is Fault.CONTEXT:
+                # Only a model that takes more is of any use.
+                ways = list(self.wider(way))
+                met = []
+        return await self._by_waiting(met)
+
+    async def _by_way(self, way: Way) -> tuple[Ending | None, UpstreamError | None]:
+        """Ask one account after the other, as long as there is one that is free."""
+        while True:
+            lease = await self._leased(way, wait=0.0)
+            if lease is None:
+                return None, None
+            ending, error = await self._by_lease(way, lease)
+            if ending is not None or (error is not None and error.fault is Fault.CONTEXT):
+                return ending, error
+            if error is None:
+                return None, None
+
+    async def _by_waiting(self, ways: Sequence[Way]) -> Ending:
+        """Wait for the first account that returns, if one does so soon enough."""
+        until = self.clock.seconds() + self.patience.wait
+        while True:
+            left = until - self.clock.seconds()
+            total = time_left(self.record, self.patience, self.clock)
+            left = left if total is None else min(left, total)
+            soonest = [
+                (seconds, at)
+                for at, way in enumerate(ways)
+                if (seconds := way.pool.soonest(model=way.model, exclude=self._past(way)))
+                is not None
+            ]
+            if left <= 0 or not soonest or min(soonest)[0] > left:
+                raise self._final(ways)
+            way = ways[min(soonest)[1]]
+            lease = await self._leased(way, wait=left)
+            if lease is None:
+                raise self._final(ways)
+            ending, error = await self._by_lease(way, lease)
+            if ending is not None:
+                return ending
+            if error is None or error.fault is Fault.CONTEXT:
+                raise self._final(ways)
+
+    async def _leased(self, way: Way, *, wait: float) -> ILease | None:
+        def note(what: str, account: str, why: str) -> None:
+            self._note(what, way, account=account, why=why)
+
+        several = len(way.pool.snapshot()) > 1
+        try:
+            lease: ILease = await way.pool.acquire(
+                model=way.model,
+                exclude=self._past(way),
+                affinity=self.affinity() if several else None,
+                wait=wait,
+                note=note,
+            )
+        except (ProviderUnavailable, UnknownModel) as error:
+            self._note("refused", way, why=error.message[:300])
+            # What an upstream said itself tells more than that nobody is left.
+            if self._error is None or (
+                not isinstance(self._error, UpstreamError) and error.retry_after is not None
+            ):
+                self._error = error
+            return None
+        self._asked.setdefault(way.provider.name, set()).add(lease.account.id)
+        return lease
+
+    def _past(self, way: Way) -> set[str]:
+        return self._asked.get(way.provider.name, set())
+
+    async def _by_lease(
+        self, way: Way, lease: ILease
+    ) -> tuple[Ending | None, UpstreamError | None]:
+        """
+        Ask one account.
+
+        :return: How the answer ended, or what went wrong if another one may be asked, or
+            neither if this way is none.
+        """
+        record = self.record
+        record.provider, record.model = way.provider.name, way.model
+        record.account = lease.account.id
+        try:
+            converted = await self.convert(way)
+            asking = self._last = self._asking(way, lease, converted)
+            ending = await asking.run()
+        except UpstreamError as error:
+            self._give_back(lease, error)
+            self._worse(error)
+            self._go_on(way, error)
+            return None, error
+        except InvalidRequest as error:
+            lease.abandoned()
+            if way is self.ways[0]:
+                raise
+            # The way to fall back on cannot be asked such a thing; another one may.
+            self._note("refused", way, why=error.message[:300])
+            return None, None
+        except BaseException:
+            # The client left, or the fault is ours: the account did nothing wrong.
+            lease.abandoned()
+            raise
+        if ending.error is None:
+            self._remember(lease, asking.watcher)
+            lease.succeeded(asking.watcher.usage if asking.watcher else None)
+        else:
+            self._give_back(lease, ending.error)
+        return ending, None
+
+    def _asking(self, way: Way, lease: ILease, converted: Converted) -> Asking:
+        return Asking(
+            record=self.record,
+            provider=way.provider,
+            lease=lease,
+            converted=converted,
+            reply=self.reply,
+            patience=self.patience,
+            clock=self.clock,
+            jitter=self.jitter,
+            observers=self.observers,
+            head=lambda: self.head(self.record, converted),
+            alternative=lambda: self._alternative(way),
+            may_retry=self._affordable,
+        )
+
+    def _remember(self, lease: ILease, watcher: IWatcher | None) -> None:
+        """What an upstream keeps, it keeps for one account."""
+        if watcher is not None and watcher.reply_id is not None:
+            lease.bind(names=(f"response:{watcher.reply_id}",))
+
+    def _give_back(self, lease: ILease, error: UpstreamError) -> None:
+        if error.code == "gateway_bug":
+            lease.abandoned()
+        else:
+            lease.failed(error)
+
+    # --- whether to go on -------------------------------------------------------
+
+    def _alternative(self, way: Way) -> bool:
+        """Say whether another account could answer at once."""
+        if self._switches >= self.patience.max_switches:
+            return False
+        after = self.ways[self.ways.index(way) :] if way in self.ways else (way,)
+        return any(each.pool.ready(model=each.model, exclude=self._past(each)) for each in after)
+
+    def _go_on(self, way: Way, error: UpstreamError) -> None:
+        """Raise what the caller is to be told, unless another account may be asked."""
+        if error.fault in _FINAL:
+            if error.fault is Fault.CONTEXT and self.wider(way):
+                return
+            raise error
+        if error.code == "gateway_bug" or self._switches >= self.patience.max_switches:
+            raise self._final(self.ways)
+        left = time_left(self.record, self.patience, self.clock)
+        if (left is not None and left <= 0) or not self._affordable(error):
+            raise self._final(self.ways)
+        self._switches += 1
+        self._log.info(
+            "{id}: {provider} failed ({fault}); looking for another account",
+            id=self.record.id,
+            provider=way.provider.name,
+            fault=error.fault.value,
+        )
+
+    def _affordable(self, error: UpstreamError) -> bool:
+        """Say whether asking on is in the budget, and take it from there."""
+        if self._trying or error.fault not in _TROUBLE:
+            return True
+        if not self.budget.allows():
+            self._note("refused", None, why="the budget for further tries is used up")
+            return False
+        self._trying = True
+        self.budget.trying += 1
+        return True
+
+    def _worse(self, error: UpstreamError) -> None:
+        """Keep the error that tells most."""
+        old = self._error
+        if isinstance(old, UpstreamError) and _rank(old) < _rank(error):
+            return
+        self._error = error
+
+    def _final(self, ways: Sequence[Way]) -> GatewayError:
+        """Return what the caller is told when nobody is left to ask."""
+        error = self._error
+        assert error is not None, "nobody was asked and nobody refused"
+        if error.retry_after is None and _passes(error):
+            back = (way.pool.soonest(model=way.model) for way in ways)
+            error.retry_after = min((s for s in back if s is not None and s > 0), default=None)
+        return error
+
+    # --- telling ----------------------------------------------------------------
+
+    def _note(self, what: str, way: Way | None, *, account: str = "", why: str = "") -> None:
+        self.record.steps.append(
+            Step(
+                at=self.clock.seconds() - self.record.began,
+                what=what,
+                provider=way.provider.name if way is not None else "",
+                model=way.model if way is not None else "",
+                account=account,
+                why=why,
+            )
+        )
+
+    def _ended(self, how: str, error: GatewayError | None) -> None:
+        watcher = self._last.watcher if self._last is not None else None
+        self._note("ended", None, why=how if error is None else f"{how}: {error.message[:200]}")
+        self.observers.ended(
+            exchange=self.record,
+            outcome=Outcome(
+                how=how,
+                seconds=self.clock.seconds() - self.record.began,
+                usage=watcher.usage if watcher else None,
+                error=error,
+                text=watcher.text if watcher else "",
+            ),
+        )
+
+
+def _rank(error: UpstreamError) -> int:
+    return -1 if error.fault in _FINAL else _RANK.index(error.fault)
+
+
+def _passes(error: GatewayError) -> bool:
+    """Say whether it makes sense to come back later."""
+    if isinstance(error, UpstreamError):
+        return error.fault in _TROUBLE or error.fault in (Fault.RATE_LIMIT, Fault.QUOTA)
+    return isinstance(error, NoAccount)

@@ -1,0 +1,179 @@
+"""
+From a parsed request to an exchange: the ways to an answer, each in its provider's dialect.
+
+What a request needs afresh for every provider that is asked is done here, and only when
+one is asked. It must never know a provider's or a dialect's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+
+from aiclient2api.dialects.convert import Converted, relayed
+from aiclient2api.errors import GatewayError
+from aiclient2api.exchange import Convert, Exchange, Way
+from aiclient2api.fallbacks import Target, targets, wider
+from aiclient2api.interfaces import IDialect, IWireRequest
+from aiclient2api.policy import Choice
+from aiclient2api.values import Affinity, Caller, ExchangeRecord, Headers
+from aiclient2api.web.kept import Remembering
+from aiclient2api.web.replies import ClientReply, header_text, send_json
+from aiclient2api.web.setup import Setup
+from aiclient2api.web.site import GatewayRequest
+
+_LOSSY = 1024
+"""Bytes that the codes of one answer may take."""
+_MORE = ", more"
+
+PROVIDER = b"x-aiclient2api-provider"
+MODEL = b"x-aiclient2api-model"
+ACCOUNT = b"x-aiclient2api-account"
+LOSSY = b"x-aiclient2api-lossy"
+
+
+@attrs.define(eq=False)
+class Answering:
+    """
+    One request that is to be answered by a model.
+
+    :ivar wire: The request as the client sent it.
+    :ivar choice: Who is to answer it.
+    """
+
+    request: GatewayRequest
+    setup: Setup
+    caller: Caller
+    dialect: IDialect
+    wire: IWireRequest
+    choice: Choice
+    _targets: dict[Way, Target] = attrs.field(factory=dict, init=False)
+    _affinity: Affinity | None = attrs.field(default=None, init=False)
+
+    async def run(self) -> None:
+        """Answer, estimate, or raise what the client is to be told."""
+        setup, choice = self.setup, self.choice
+        seat = setup.seat(choice.provider)
+        setup.saw(self.wire)
+        if self.wire.action == "count_tokens" and not seat.provider.counts_tokens:
+            wire = self._amended(targets(choice, setup.directory, setup.fallbacks)[0])
+            count = setup.conversions.counted(wire, source=self.dialect, model=self.wire.model)
+            for name, value in self._names(choice.provider, choice.model):
+                self.request.setHeader(name, value)
+            self.request.setHeader(b"x-aiclient2api-estimated", b"true")
+            send_json(self.request, 200, count)
+            return
+        found = targets(choice, setup.directory, setup.fallbacks)
+        await self._exchange([self._way(target) for target in found])
+
+    async def relay_only(self) -> None:
+        """Let the chosen provider answer, in the client's own dialect, and nobody else."""
+        target = Target(self.choice.provider, self.choice.model, self.choice.reason)
+        way = self._way(target)
+        # What an upstream keeps it keeps for one account.
+        self._affinity = Affinity(find=(f"response:{self.wire.model}",))
+
+        async def convert(way: Way) -> Converted:
+            return relayed(self.wire, source=self.dialect)
+
+        await self._exchange([way], convert=convert)
+
+    async def _exchange(self, ways: Sequence[Way], convert: Convert | None = None) -> None:
+        setup, choice = self.setup, self.choice
+        record = ExchangeRecord(
+            id=self.request.exchange_id,
+            caller=self.caller.id,
+            request=self.wire,
+            provider=choice.provider,
+            model=choice.model,
+            began=setup.clock.seconds(),
+        )
+        reply = ClientReply(self.request)
+        exchange = Exchange(
+            record=record,
+            ways=ways,
+            convert=convert or self._converted,
+            reply=reply,
+            patience=setup.patience,
+            clock=setup.clock,
+            jitter=setup.jitter,
+            observers=setup.observers,
+            budget=setup.budget,
+            head=self._head,
+            wider=self._wider,
+            affinity=self._conversation,
+        )
+        try:
+            await exchange.run()
+        except GatewayError:
+            # Whom the error is of; nothing was sent yet.
+            for name, value in self._names(record.provider, record.model, record.account):
+                self.request.setHeader(name, value)
+            raise
+        # An aborted connection is lost only in a later turn of the reactor.
+        await reply.settled
+
+    # --- for each provider that is asked ----------------------------------------
+
+    def _way(self, target: Target) -> Way:
+        seat = self.setup.seat(target.provider)
+        way = Way(seat.provider, seat.pool, target.model, target.why)
+        self._targets[way] = target
+        return way
+
+    def _amended(self, target: Target) -> IWireRequest:
+        return self.wire.amended(
+            model=target.model if target.model != self.wire.model else None,
+            system=self.setup.system,
+            sampling=target.sampling,
+        )
+
+    async def _converted(self, way: Way) -> Converted:
+        wire, provider = self._amended(self._targets[way]), way.provider
+        remembering = Remembering(self.dialect, self.caller.id, self.setup.answers)
+        wire = await remembering.continued(
+            wire, verbatim=provider.dialect.name == self.dialect.name
+        )
+        return await self.setup.conversions.converted(
+            wire,
+            source=self.dialect,
+            provider=provider,
+            model=self.wire.model,
+            caller=self.caller.id,
+            keep=partial(remembering.keep, wire),
+        )
+
+    def _wider(self, way: Way) -> Sequence[Way]:
+        found = tuple(self._targets.values())
+        at = found.index(self._targets[way])
+        return [self._way(target) for target in wider(found, at, self.setup.lists.window)]
+
+    def _conversation(self) -> Affinity | None:
+        if not self.setup.affinity:
+            return None
+        if self._affinity is None:
+            self._affinity = self.wire.affinity()
+        return self._affinity
+
+    # --- what stands in the head of the answer ----------------------------------
+
+    def _head(self, record: ExchangeRecord, converted: Converted) -> Headers:
+        names = self._names(record.provider, record.model, record.account)
+        losses = converted.request.losses
+        return (*names, (LOSSY, _lossy(losses))) if losses else names
+
+    def _names(self, provider: str, model: str, account: str = "") -> Headers:
+        names = ((PROVIDER, header_text(provider)), (MODEL, header_text(model)))
+        return (*names, (ACCOUNT, header_text(account))) if account else names
+
+
+def _lossy(codes: Sequence[str]) -> bytes:
+    """Return all of *codes*, or as many as a header may hold and ``more``."""
+    whole = ", ".join(codes)
+    if len(whole) <= _LOSSY:
+        return header_text(whole, _LOSSY)
+    # A code is much shorter than that, so there is always one that fits.
+    fitting = whole[: _LOSSY - len(_MORE)].rpartition(", ")[0]
+    return header_text(fitting + _MORE, _LOSSY)
