@@ -8,7 +8,9 @@ scripts stand in for those that pip would write. It knows nothing of any one tes
 
 from __future__ import annotations
 
+import errno
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -130,11 +132,26 @@ def is_installed() -> bool:
     return any(path.as_posix() == "aiclient2api/values.py" for path in files)
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(host: str = "127.0.0.1") -> int:
+    """
+    Return a port that nobody listens on.
+
+    Nor does anybody who takes what the system gives: it gives none of these by itself, so
+    that the port is still free when it is wanted.
+
+    :raise OSError: if this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        port = random.SystemRandom().randrange(20000, 32768)
+        with socket.socket(family) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> bool:

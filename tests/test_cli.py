@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api import __version__
 from aiclient2api.cli import main
+from tests.installed import free_port
 
 
 class CommandTests(SynchronousTestCase):
@@ -159,8 +160,7 @@ class StartTests(SynchronousTestCase):
         """SIGTERM in the middle of it: nobody new is let in, and the answer is whole."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            port = found.getsockname()[1]
+        port = free_port()
         gateway = subprocess.Popen(
             [
                 *(sys.executable, "-m", "aiclient2api"),

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.installed import free_port
 from tests.live.gateway import KEY, LiveGateway
 from tests.raw_peers import Authority
 
@@ -27,18 +28,10 @@ ASK = (
 def has_ipv6() -> bool:
     """Say whether this machine has an IPv6 loopback; some containers have none."""
     try:
-        free_port(socket.AF_INET6, "::1")
+        free_port("::1")
     except OSError:
         return False
     return True
-
-
-def free_port(family: socket.AddressFamily, host: str) -> int:
-    """Return a port that nobody has now."""
-    with socket.socket(family) as found:
-        found.bind((host, 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def ask(connection: socket.socket, request: bytes) -> bytes:
@@ -71,8 +64,8 @@ class ListenerTests(TestCase):
         self.trust = ssl.create_default_context(
             cadata=authority.certificate.public_bytes(serialization.Encoding.PEM).decode()
         )
-        self.six = free_port(socket.AF_INET6, "::1") if has_ipv6() else None
-        self.secure = free_port(socket.AF_INET, "127.0.0.1")
+        self.six = free_port("::1") if has_ipv6() else None
+        self.secure = free_port()
         listen = [
             "tcp:0:interface=127.0.0.1",
             f"ssl:{self.secure}:interface=127.0.0.1:privateKey={pem}:certKey={pem}",

@@ -24,12 +24,12 @@ from aiclient2api.conversation.request import (
 from aiclient2api.conversation.seals import Seal
 from aiclient2api.conversation.turns import UNANSWERED
 from aiclient2api.dialects.gemini import GEMINI
+from aiclient2api.dialects.gemini.request import NAME
 from aiclient2api.errors import InvalidRequest
 from aiclient2api.interfaces import IGeminiRequest
 from tests.dialects.gemini.test_write_request import (
     BYPASS,
     HI,
-    NAME,
     PNG,
     answer,
     assistant,

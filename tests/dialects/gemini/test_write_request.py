@@ -32,11 +32,11 @@ from aiclient2api.conversation.request import (
 )
 from aiclient2api.conversation.seals import Seal
 from aiclient2api.dialects.convert import conversation_of
+from aiclient2api.dialects.gemini.request import NAME
 from aiclient2api.errors import InvalidRequest
 from aiclient2api.interfaces import IGeminiRequest, IWireRequest
 from tests.strict_requests import judge
 
-NAME = "gemini"
 BYPASS = "skip_thought_signature_validator"
 HI = Turn("user", (Text("hi"),))
 PNG = Inline("image/png", "AAAA")
