@@ -28,4 +28,4 @@ class RetryBudget:
 
     def allows(self) -> bool:
         """Say whether one more exchange may try again."""
-        return self.trying < max(self.floor, self.share * self.working)
+        return self.trying + 1 <= max(self.floor, self.share * self.working)
