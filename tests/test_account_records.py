@@ -45,8 +45,18 @@ class RecordTests(SynchronousTestCase):
         self, state: State, models: dict[str, State], counts: list[int], model: str
     ) -> None:
         """But for a try that is under way, which is over when the process is."""
+        tally = Tally(
+            requests=counts[0],
+            failures=counts[1],
+            input=counts[2],
+            output=counts[3],
+            cached=counts[4],
+            cache_write=counts[5],
+            reasoning=counts[6],
+            last_used=NOW,
+        )
         try:
-            value = records.encoded(b"12345678", state, models, Tally(*counts, NOW), model)
+            value = records.encoded(b"12345678", state, models, tally, model)
         except UnicodeEncodeError:
             # A lone surrogate; what an upstream says was made sendable before.
             return
@@ -57,7 +67,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(known.state == state, state.phase not in passing)
         self.assertNotIn(known.state.phase, passing)
         self.assertEqual(set(known.models), set(models))
-        self.assertEqual((known.tally, known.last_model), (Tally(*counts, NOW), model))
+        self.assertEqual((known.tally, known.last_model), (tally, model))
 
     @given(st.binary(max_size=80))
     def test_anything_else_is_no_record(self, value: bytes) -> None:

@@ -207,26 +207,33 @@ class AccountsTests(FailoverCase):
             self.assertEqual(outcome[1].tally.output, 1)
 
     def test_the_same_account_is_asked_again_before_another_one_is(self) -> None:
-        """A reset is tried again within the lease; nobody is leased twice."""
+        """A reset is tried again within the lease, once; nobody is leased twice."""
         reset = UpstreamError("no", fault=Fault.RESET, status=502)
-        way = self.way("one", [reset, reset, reset, well()], accounts=2)
-        done = self.exchange(way, patience=Patience(max_retries=2, base_delay=0.5, wait=0.0))
-        self.clock.pump([0.5, 1.0])
+        way = self.way("one", [reset, reset, well()], accounts=2)
+        done = self.exchange(way, patience=Patience(max_retries=3, base_delay=0.1, wait=0.0))
+        self.clock.pump([0.1, 0.2])
         self.assert_served(done, "one one-1")
-        self.assertEqual(self.asked("one"), ["one-0"] * 3 + ["one-1"])
+        self.assertEqual(self.asked("one"), ["one-0"] * 2 + ["one-1"])
+
+    def test_the_last_account_is_asked_as_often_as_ever(self) -> None:
+        """Where nobody else is left the retries of the configuration count."""
+        reset = UpstreamError("no", fault=Fault.RESET, status=502)
+        way = self.way("one", [refusal(401), reset, reset, well()], accounts=2)
+        done = self.exchange(way, patience=Patience(max_retries=3, base_delay=0.1, wait=0.0))
+        self.clock.pump([0.1, 0.2])
+        self.assert_served(done, "one one-1")
+        self.assertEqual(self.asked("one"), ["one-0"] + ["one-1"] * 3)
 
     def test_nobody_waits_for_long_while_another_account_is_free(self) -> None:
-        """Neither for a rate limit, however short, nor for the second and longer pause."""
+        """Neither for a rate limit, however short, nor for a pause of over a second."""
         way = self.way("one", [refusal(429, wait="2"), well()], accounts=2)
         self.assert_served(self.exchange(way, patience=Patience(wait=0.0)), "one one-1")
         self.setUp()
         reset = UpstreamError("no", fault=Fault.RESET, status=502)
-        done = self.exchange(
-            self.way("one", [reset, reset, well()], accounts=2), patience=Patience(wait=0.0)
-        )
-        self.clock.advance(1)
+        way = self.way("one", [reset, well()], accounts=2)
+        done = self.exchange(way, patience=Patience(base_delay=1.5, wait=0.0))
         self.assert_served(done, "one one-1")
-        self.assertEqual(self.asked("one"), ["one-0", "one-0", "one-1"])
+        self.assertEqual(self.asked("one"), ["one-0", "one-1"])
 
     def test_alone_it_waits_as_ever(self) -> None:
         """A short rate limit of the only account is waited for within the lease."""
@@ -389,8 +396,7 @@ class ProvidersTests(FailoverCase):
 
     def test_who_waits_waits_for_the_first_that_returns(self) -> None:
         """Of all providers, whichever is back first."""
-        one, two = self.way("one", [refusal(429, wait="9")]), self.way("two", [])
-        two.pool.adopt((), Rules())
+        one = self.way("one", [refusal(429, wait="9")])
         two = self.way("two", [refusal(429, wait="4"), well()])
         patience = Patience(max_retries=0, wait=0.0)
         self.error_of(self.exchange(one, two, patience=patience))

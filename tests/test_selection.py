@@ -41,7 +41,8 @@ class LineTests(SynchronousTestCase):
     def test_who_was_taken_out_is_not_there(self) -> None:
         """Nor is an entry that was pushed before the key changed."""
         line, (one, two) = Line(STRATEGIES["round_robin"]), (member(0), member(1))
-        line.push(one), line.push(two)
+        line.push(one)
+        line.push(two)
         one.turn = 5
         line.push(one)
         self.assertIs(line.first(), two)

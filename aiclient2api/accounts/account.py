@@ -236,12 +236,12 @@ class Pace:
 PACES: Mapping[Kind, Pace] = {
     Kind.RATE_LIMITED: Pace(first=5.0, longest=300.0, hinted=1800.0),
     Kind.OUT_OF_QUOTA: Pace(first=300.0, longest=3600.0, hinted=3600.0),
-    Kind.NO_CAPACITY: Pace(first=5.0, longest=60.0, hinted=300.0),
+    # Short, these two: what is back must be back in use within half a minute.
+    Kind.NO_CAPACITY: Pace(first=5.0, longest=20.0, hinted=60.0),
+    Kind.UPSTREAM_FAULT: Pace(first=5.0, longest=20.0, hinted=60.0),
     Kind.BAD_CREDENTIAL: Pace(first=300.0, longest=3600.0, hinted=3600.0),
     Kind.NOT_PERMITTED: Pace(first=300.0, longest=3600.0, hinted=3600.0),
     Kind.NOT_SERVED: Pace(first=600.0, longest=3600.0, hinted=3600.0),
-    # Short: a provider that is back must be back in use within half a minute.
-    Kind.UPSTREAM_FAULT: Pace(first=5.0, longest=20.0, hinted=60.0),
     Kind.REFRESH_FAILED: Pace(first=30.0, longest=3600.0, hinted=3600.0),
     Kind.ILL: Pace(first=0.0, longest=0.0, hinted=0.0),
 }

@@ -109,8 +109,8 @@ def retry_delay(
     :param plain: Attempts that ended in a plain 500, this one included.
     :param left: Seconds the exchange has left, None for no limit.
     :param jitter: In [0, 1): spreads the wait over half its length.
-    :param alternative: Whether another account could answer: then nobody waits for long,
-        and nobody for a rate limit.
+    :param alternative: Whether another account could answer: then one is asked again once
+        at most, and nobody waits for long, nor for a rate limit at all.
     """
     if tries >= patience.max_retries or error.code in _FINAL:
         return None
@@ -125,7 +125,7 @@ def retry_delay(
         delay = max(error.retry_after, 0.0)
         if delay > LONGEST_WAIT:
             return None
-    if alternative and delay > LONGEST_PAUSE:
+    if alternative and (tries or delay > LONGEST_PAUSE):
         return None
     if left is not None and delay >= left:
         return None
