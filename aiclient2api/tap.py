@@ -31,6 +31,7 @@ from aiclient2api.accounts.store import AccountStore
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
+from aiclient2api.config.pools_file import FILE as POOLS_FILE
 from aiclient2api.config.pools_file import pools_place
 from aiclient2api.conversation.vault import SealVault
 from aiclient2api.conversions import Conversions
@@ -315,6 +316,7 @@ class World:
             )
             # Somebody may have reloaded everything meanwhile.
             if self._settings is before:
+                _not_gone(before, new)
                 self.use(new)
                 return
 
@@ -424,6 +426,13 @@ class World:
     def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         pool = self.reactor.getThreadPool()
         return deferToThreadPool(self.reactor, pool, function, *args)
+
+
+def _not_gone(before: Settings, new: Settings) -> None:
+    """Raise if the accounts' file went away while it was to be read: that changes nothing."""
+    old, found = before.pools_path, new.pools_path
+    if found is None or (old is not None and old != found and not os.path.exists(old)):
+        raise ConfigurationError([f"{(old or Path(POOLS_FILE)).name}: is gone; put it back"])
 
 
 def makeService(options: Options) -> Gateway:

@@ -14,6 +14,8 @@ import shlex
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -23,8 +25,11 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.accounts.account import LONGEST_REST, PACES, Event, Kind, Law, Phase, State
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.accounts.pools import Pools
+from aiclient2api.accounts.selection import STRATEGIES
+from aiclient2api.accounts_cli_options import parse as parse_accounts
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
 from aiclient2api.config import FLAGS, Settings, load
@@ -33,17 +38,25 @@ from aiclient2api.conversation.vault import SealVault
 from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import GatewayError
+from aiclient2api.exchange import Patience
+from aiclient2api.explain import explain
 from aiclient2api.interfaces import IDialect
+from aiclient2api.observe import webhook
 from aiclient2api.observe.observers import Observers
+from aiclient2api.probes import MOST as MOST_PROBES
+from aiclient2api.probes import PATIENCE as PROBE_SECONDS
 from aiclient2api.providers._sandbox_answer import MODELS
 from aiclient2api.tap import provider_factories
 from aiclient2api.upstream.answers import passed_headers
 from aiclient2api.values import Endpoint, Runtime
 from aiclient2api.vendors import VENDORS
+from aiclient2api.web.answering import ACCOUNT, MODEL, PROVIDER
+from aiclient2api.web.front import OPERATORS
 from aiclient2api.web.model_lists import ModelLists
 
 ROOT = Path(__file__).resolve().parent.parent
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
+ACCOUNTS = ROOT / "docs/accounts.md"
 PAGES = [
     README,
     README_ZH,
@@ -252,6 +265,16 @@ class ExampleTests(DocsCase):
         wanted = {"openai-custom", "claude-custom", "gemini-custom", "openai-custom-kimi"}
         self.assertLessEqual(wanted | {"claude-custom-glm", "openai-custom-office"}, ready)
 
+    def test_the_pools_file_of_the_manual_is_whole(self) -> None:
+        """Each of its accounts is there, whichever version's spelling it is written in."""
+        block = next(each for each in blocks(ACCOUNTS, language="json"))
+        providers = self.load(provider_pools=json.loads(block.text)).providers
+        found = [account for each in providers.values() for account in each.accounts]
+        named = {account.name: account for account in found if account.provider != "sandbox"}
+        self.assertEqual(set(named), {"team", "mine", None, "spare"})
+        self.assertTrue(named["spare"].disabled)
+        self.assertEqual((named["team"].priority, named["team"].concurrency), (1, 4))
+
     def test_a_faulty_example_would_be_found(self) -> None:
         """A key that is mistyped is no configuration, and is not taken for one."""
         self.assertEqual(self._kind({"opnai_api_key": "x"}), "unknown")
@@ -321,7 +344,7 @@ class CommandTests(DocsCase):
         lost = []
         for call in found:
             path = urlsplit(call.url).path
-            if path not in ("/health", "/", "") and served(call.method, path, known) is None:
+            if path not in (*OPERATORS, "/", "") and served(call.method, path, known) is None:
                 lost.append(f"{call.method} {path}")
         self.assertEqual(lost, [])
         self.assertGreater(len(calls(README)), 1)
@@ -356,7 +379,7 @@ class CommandTests(DocsCase):
         used = [
             (words[0], word.partition("=")[0])
             for words in commands(*PAGES)
-            if words and words[0] in COMMANDS
+            if words and words[0] in COMMANDS and words[1:2] not in (["accounts"], ["explain"])
             for word in words
             if word.startswith("--")
         ]
@@ -367,6 +390,23 @@ class CommandTests(DocsCase):
                     used += [(page.name, word) for word in words if word.startswith("--")]
         self.assertGreater(len(used), 5)
         self.assertEqual([each for each in used if each[1] not in table], [])
+
+    def test_every_command_about_accounts_is_understood(self) -> None:
+        """Each ``accounts`` command of the documentation is one that the program takes."""
+        typed = [words[2:] for words in commands(*PAGES) if words[1:2] == ["accounts"]]
+        refused = [words for words in typed if isinstance(parse_accounts(words)[0], int)]
+        self.assertEqual(refused, [])
+        self.assertGreater(len(typed), 5)
+
+    def test_every_question_why_is_understood(self) -> None:
+        """Each ``explain`` command of the documentation is one that the program takes."""
+        state = self.mktemp()
+        typed = [words[2:] for words in commands(*PAGES) if words[1:2] == ["explain"]]
+        for words in typed:
+            # There is nothing to tell of there, which is another matter than bad usage.
+            with redirect_stderr(StringIO()):
+                self.assertEqual(explain([*words, f"--state-dir={state}"]), 1, words)
+        self.assertGreater(len(typed), 1)
 
     def test_every_variable_of_ours_is_read_somewhere(self) -> None:
         """An environment variable that is documented has an effect."""
@@ -408,6 +448,8 @@ class ClaimTests(DocsCase):
             text = " ".join(spans(page)) + " /v1/models/{model}"
             for path in paths:
                 self.assertIn(path.removesuffix("<path:rest>"), text)
+            for path in OPERATORS:
+                self.assertIn(path, text)
 
     def test_the_clocks_are_those_there_are(self) -> None:
         """The table of clocks has every clock with its default."""
@@ -423,6 +465,97 @@ class ClaimTests(DocsCase):
             line = ((name + "x" if name.endswith("-") else name).encode(), b"1")
             self.assertEqual(passed_headers((line,)), (line,))
         self.assertEqual(passed_headers(((b"set-cookie", b"1"),)), ())
+
+
+class AccountsTests(DocsCase):
+    """docs/accounts.md, and what else says how several accounts behave."""
+
+    def setUp(self) -> None:
+        """Read the page."""
+        self.text = ACCOUNTS.read_text("utf-8")
+        self.flat = _flat(self.text)
+
+    def test_the_rests_are_those_there_are(self) -> None:
+        """The table has every reason, the state it leads to and its seconds."""
+        # No provider that is built renews anything.
+        told = {kind for kind in PACES if kind is not Kind.REFRESH_FAILED}
+        for kind in told:
+            pace, state = PACES[kind], State()
+            while state.phase is Phase.READY:
+                state = Law().next(state, Event(kind), now=1.0)
+            row = f"| `{kind.value}` | `{state.phase.value}` "
+            row += f"| {pace.first:g} | {pace.longest:g} | {pace.hinted:g} |"
+            self.assertIn(row, self.text)
+        rows = re.findall(r"^\| `(\w+)` \| `\w+` \| \d+ \| \d+ \| \d+ \|$", self.text, re.M)
+        self.assertEqual(sorted(rows), sorted(kind.value for kind in told))
+        self.assertEqual(LONGEST_REST, 3600)
+
+    def test_the_strategies_are_those_there_are(self) -> None:
+        """Both pages have every strategy, and no other."""
+        rows = re.findall(r"^\| `(\w+)` \| [^|]*\|$", self._part("Who is next"), re.M)
+        self.assertEqual(rows, ["selection", *STRATEGIES])
+        page = (ROOT / "docs/configuration.md").read_text("utf-8")
+        for name in STRATEGIES:
+            self.assertIn(f"\n| {name} | ", page)
+
+    def test_the_states_are_those_there_are(self) -> None:
+        """Every state that an account may be in is named."""
+        for phase in Phase:
+            self.assertIn(f"`{phase.value}`", self.text)
+        page = (ROOT / "docs/architecture.md").read_text("utf-8")
+        self.assertIn(
+            f"each of {len(Kind)} events does in each of {len(Phase)} states", _flat(page)
+        )
+
+    def test_the_numbers_are_those_in_force(self) -> None:
+        """What is said to be so without any configuration is so."""
+        settings = self.load()
+        size, budget = f"{settings.affinity.size:,}", settings.retry_budget
+        assert budget is not None
+        for said in (
+            f"for {settings.timeouts.queue:g} seconds at most (`timeouts.queue`)",
+            f"rests after {settings.max_error_count} such requests in a row (`max_error_count`)",
+            f"at most `request_max_retries` times ({settings.max_retries})",
+            f"at most `credential_switch_max_retries` times "
+            f"({settings.credential_switch_max_retries})",
+            f"within {settings.wait_for_account:g} seconds (`wait_for_account`)",
+            f"for an hour after the last turn and {size} at most (`affinity`)",
+            f"each `probe.interval` ({settings.probe.interval:g} s)",
+            f"| `{settings.probe.mode}` | nothing, the default",
+            f"may take {webhook.PATIENCE:g} seconds",
+            f"once more after {webhook.RETRY_DELAY:g} seconds",
+            f"It may take {PROBE_SECONDS:g} seconds",
+        ):
+            self.assertIn(said, self.flat)
+        self.assertEqual(settings.strategy_for("openai-custom"), "round_robin")
+        self.assertIn("| `round_robin` | everyone in turn; the default |", self.text)
+        self.assertEqual((settings.affinity.ttl, MOST_PROBES), (3600, 4))
+        self.assertEqual((budget.share, budget.floor), (0.2, 10))
+        self.assertIn("a fifth, and always ten,", self.flat)
+        defaults = Patience()
+        self.assertEqual(
+            (defaults.max_retries, defaults.max_switches, defaults.wait),
+            (
+                settings.max_retries,
+                settings.credential_switch_max_retries,
+                settings.wait_for_account,
+            ),
+        )
+
+    def test_the_headers_and_paths_are_named(self) -> None:
+        """Whoever looks for a header or a path of ours finds what it means."""
+        for name in (PROVIDER, MODEL, ACCOUNT):
+            self.assertIn(f"`{name.decode()}`", self.text)
+        for path in OPERATORS:
+            self.assertRegex(self.text, rf"\| `(GET|POST) {path}` \|")
+
+    def _part(self, heading: str) -> str:
+        return self.text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def _flat(text: str) -> str:
+    """Return the sentences of *text*, however their lines are broken."""
+    return " ".join(text.split())
 
 
 class TwinTests(SynchronousTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -384,6 +385,30 @@ class ProvidersTests(FailoverCase):
         done = self.exchange(one, two, wide, wider={"one": [wide]})
         self.assert_served(done, "wide wide-0")
         self.assertEqual((len(self.asked("one")), self.asked("two")), (1, []))
+
+    def test_another_model_of_the_same_account(self) -> None:
+        """Where only the model was at fault, its account may be asked for another one."""
+        for answer, asked in (
+            (refusal(503), 2),
+            (refusal(404, "model_not_found"), 2),
+            (refusal(400, "context_length_exceeded"), 2),
+            (refusal(429, wait="60"), 1),
+            (refusal(401), 1),
+        ):
+            self.setUp()
+            one = self.way("one", [answer, well()])
+            other = attrs.evolve(one, model="other")
+            done = self.exchange(
+                one,
+                other,
+                patience=Patience(max_retries=0, wait=0.0),
+                wider={"one": [other]},
+            )
+            self.assertEqual(len(self.asked("one")), asked)
+            if asked == 2:
+                self.assert_served(done, "one one-0")
+            else:
+                self.error_of(done)
 
     def test_an_unknown_model_is_told_if_nobody_has_it(self) -> None:
         """A 404 of the upstream's own tells more than that nobody is left."""

@@ -28,6 +28,9 @@ from aiclient2api.values import Account, AccountReport, Affinity, Clock, Jitter,
 MESSAGE = 300
 """Characters of an upstream's words that are kept with an account."""
 
+_SUCCEEDED = Event(Kind.SUCCEEDED)
+_ABANDONED = Event(Kind.ABANDONED)
+
 
 @attrs.frozen
 class Rules:
@@ -251,12 +254,12 @@ class AccountPool:
     def proved(self, lease: Lease) -> None:
         """Note that an account answers: what kept it is over."""
         if lease.member.state.passing or lease.model in lease.member.models:
-            self._settle(lease, Event(Kind.SUCCEEDED), None, self._roster.now())
+            self._settle(lease, _SUCCEEDED, None, self._roster.now())
 
     def ended(self, lease: Lease, usage: Usage | None, error: UpstreamError | None) -> None:
         """Note how a lease ended: well if there is no *error*."""
         member, now = lease.member, self._roster.now()
-        event = Event(Kind.SUCCEEDED)
+        event = _SUCCEEDED
         if error is None:
             member.last_model = lease.model or member.last_model
         else:
@@ -273,7 +276,7 @@ class AccountPool:
     def abandoned(self, lease: Lease) -> None:
         """Note that nothing was learnt of an account."""
         now = self._roster.now()
-        self._settle(lease, Event(Kind.ABANDONED), None, now)
+        self._settle(lease, _ABANDONED, None, now)
         self._returned(lease.member, now)
 
     def bound(self, lease: Lease, names: Sequence[str]) -> None:
@@ -284,15 +287,15 @@ class AccountPool:
         member, model, roster = lease.member, lease.model, self._roster
         of_model = error is not None and bool(model) and concerns_model(error)
         if of_model or model in member.models:
-            told = event if of_model or error is None else Event(Kind.ABANDONED)
+            told = event if of_model or error is None else _ABANDONED
             late = member.generation_of(model) != lease.model_generation
-            roster.happen_to_model(member, model, attrs.evolve(told, late=late), now)
+            roster.happen_to_model(member, model, _late(told) if late else told, now)
             if not late:
                 lease.model_generation = member.generation_of(model)
         # Who says that of a model is in order itself.
-        told = Event(Kind.SUCCEEDED) if of_model else event
+        told = _SUCCEEDED if of_model else event
         late = member.state.generation != lease.generation
-        roster.happen(member, attrs.evolve(told, late=late), now)
+        roster.happen(member, _late(told) if late else told, now)
         if not late:
             lease.generation = member.state.generation
 
@@ -358,6 +361,10 @@ class AccountPool:
         """See `IAccountPool`."""
         member = self._roster.member(id)
         return member.last_model or None if member is not None else None
+
+
+def _late(event: Event) -> Event:
+    return attrs.evolve(event, late=True)
 
 
 def _accepting(wish: Wish, now: float) -> Callable[[Member], bool]:

@@ -103,6 +103,7 @@ def serves(account: Account, model: str) -> bool:
 
 
 Key = Callable[[Member], tuple[float, ...]]
+_Entry = tuple[tuple[float, ...], int, Member]
 
 STRATEGIES: Mapping[str, Key] = {
     "round_robin": lambda m: (-m.account.priority, m.turn, m.index),
@@ -120,35 +121,48 @@ def least_loaded(member: Member) -> tuple[float, ...]:
     return (-member.account.priority, member.active / weight, member.share, member.index)
 
 
+_FALLING = frozenset({least_loaded, STRATEGIES["least_busy"]})
+"""Keys that become smaller when a lease ends; the others only grow."""
+
+
 class Line:
     """
     Members in order of a key, the smallest first.
 
-    A member whose key has changed is pushed again; what was pushed before is then stale.
+    What the heap holds of a member is its key as it was, or less, and is put right when it
+    comes to the top: a key that has grown costs nothing before. A member whose key has
+    become smaller is pushed again; what was pushed before is then stale.
     """
 
-    def __init__(self, key: Callable[[Member], tuple[float, ...]]) -> None:
+    def __init__(self, key: Key) -> None:
         self._key = key
-        self._heap: list[tuple[tuple[float, ...], int, Member]] = []
-        self._serials: dict[Member, int] = {}
+        self._heap: list[_Entry] = []
+        self._entries: dict[Member, _Entry] = {}
         self._counter = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._serials)
+        return len(self._entries)
 
     def push(self, member: Member) -> None:
         """Put a member where it belongs, whether it stands in line or not."""
-        serial = next(self._counter)
-        self._serials[member] = serial
-        heap = self._heap
-        heapq.heappush(heap, (self._key(member), serial, member))
-        if len(heap) > 64 + 4 * len(self._serials):
-            self._heap = [entry for entry in heap if self._serials.get(entry[2]) == entry[1]]
+        key = self._key(member)
+        entry = self._entries.get(member)
+        if entry is not None and entry[0] <= key:
+            return
+        entry = self._entries[member] = (key, next(self._counter), member)
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) > 64 + 4 * len(self._entries):
+            self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
+
+    def eased(self, member: Member) -> None:
+        """Put a member where it belongs, if it stands in line."""
+        if member in self._entries:
+            self.push(member)
 
     def discard(self, member: Member) -> None:
         """Take a member out of the line, if it stands there."""
-        self._serials.pop(member, None)
+        self._entries.pop(member, None)
 
     def first(self, accepts: Callable[[Member], bool] = lambda _: True) -> Member | None:
         """Return the first member that is accepted, which stays in line."""
@@ -156,10 +170,14 @@ class Line:
         found = None
         while heap:
             entry = heap[0]
-            if self._serials.get(entry[2]) != entry[1]:
+            member = entry[2]
+            if self._entries.get(member) is not entry:
                 heapq.heappop(heap)
-            elif accepts(entry[2]):
-                found = entry[2]
+            elif entry[0] < (key := self._key(member)):
+                entry = self._entries[member] = (key, next(self._counter), member)
+                heapq.heapreplace(heap, entry)
+            elif accepts(member):
+                found = member
                 break
             else:
                 passed.append(heapq.heappop(heap))
@@ -180,6 +198,7 @@ class Lines:
         self.by_strategy = Line(strategy)
         self.by_load = Line(least_loaded)
         self.resting = Line(lambda member: (member.opens_at(model) or 0.0,))
+        self._falling = [self.by_load] + [self.by_strategy] * (strategy in _FALLING)
 
     def place(self, member: Member, now: float) -> None:
         """Put a member into the line it belongs in, as things are now."""
@@ -196,6 +215,11 @@ class Lines:
             self.resting.push(member)
         else:
             self.resting.discard(member)
+
+    def eased(self, member: Member) -> None:
+        """Note that a member has less to do than before."""
+        for line in self._falling:
+            line.eased(member)
 
     def remove(self, member: Member) -> None:
         """Take a member out."""
@@ -248,6 +272,12 @@ class Group:
         for lines in self._single.values():
             lines.place(member, now)
         self._count(member, full=member.busy and member.state.opens_at is not None)
+
+    def eased(self, member: Member) -> None:
+        """Note that a member has less to do than before, and may have had more."""
+        self._usual.eased(member)
+        for lines in self._single.values():
+            lines.eased(member)
 
     def remove(self, member: Member) -> None:
         """Take a member out."""
@@ -337,17 +367,22 @@ class Field:
         member.turn += 1
         member.share += 1.0 / member.account.weight
         member.last = self._leases
-        self._move(member, now)
+        group = self._of.get(member)
+        # Otherwise it only goes further back, which its lines find out.
+        if group is not None and member.busy:
+            group.place(member, now)
 
     def returned(self, member: Member, now: float) -> None:
         """Note the end of a lease."""
+        full = member.busy
         member.active -= 1
-        self._move(member, now)
-
-    def _move(self, member: Member, now: float) -> None:
         group = self._of.get(member)
-        if group is not None:
+        if group is None:
+            return
+        if full:
             group.place(member, now)
+        else:
+            group.eased(member)
 
     def model_changed(self, member: Member, model: str, now: float) -> None:
         """Note that the member's state for one model has begun, changed or gone."""

@@ -44,13 +44,16 @@ def _why_not(member: Member, wish: Wish, now: float) -> str | None:
         return "does not serve the model"
     if member.account.id in wish.exclude:
         return "was asked already"
+    opens = member.opens_at(wish.model)
+    if opens is not None and opens <= now:
+        return f"has {member.active} requests at work" if member.busy else None
     for state, what in ((member.state, ""), (member.models.get(wish.model), "for the model ")):
         if state is None:
             continue
         opens = state.opens_at
         if opens is None or opens > now:
             return what + _told(state.standing(now), now)
-    return f"has {member.active} requests at work" if member.busy else None
+    return None
 
 
 def _told(standing: Standing, now: float) -> str:

@@ -15,6 +15,7 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from aiclient2api.accounts.account import concerns_model
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.dialects.convert import Converted
 from aiclient2api.errors import (
@@ -78,6 +79,9 @@ _RANK = (
     Fault.CREDENTIAL,
 )
 
+_ANY = ""
+"""Stands for all models of a provider."""
+
 
 @attrs.frozen
 class Way:
@@ -125,7 +129,7 @@ class Exchange:
     head: Callable[[ExchangeRecord, Converted], Headers] = lambda record, converted: ()
     wider: Callable[[Way], Sequence[Way]] = _none_wider
     affinity: Callable[[], Affinity | None] = lambda: None
-    _asked: dict[str, set[str]] = attrs.field(factory=dict, init=False)
+    _asked: dict[tuple[str, str], set[str]] = attrs.field(factory=dict, init=False)
     _last: Asking | None = attrs.field(default=None, init=False)
     _error: GatewayError | None = attrs.field(default=None, init=False)
     _switches: int = attrs.field(default=0, init=False)
@@ -235,11 +239,18 @@ class Exchange:
             ):
                 self._error = error
             return None
-        self._asked.setdefault(way.provider.name, set()).add(lease.account.id)
+        self._asked.setdefault((way.provider.name, way.model), set()).add(lease.account.id)
         return lease
 
     def _past(self, way: Way) -> set[str]:
-        return self._asked.get(way.provider.name, set())
+        """
+        Return the accounts that are not to be leased again.
+
+        One that was asked for a model is never asked for it again, nor for any other, unless
+        only that model was at fault.
+        """
+        name = way.provider.name
+        return self._asked.get((name, way.model), set()) | self._asked.get((name, _ANY), set())
 
     async def _by_lease(
         self, way: Way, lease: ILease
@@ -260,6 +271,8 @@ class Exchange:
         except UpstreamError as error:
             self._give_back(lease, error)
             self._worse(error)
+            if error.fault is not Fault.CONTEXT and not concerns_model(error):
+                self._asked.setdefault((way.provider.name, _ANY), set()).add(lease.account.id)
             self._go_on(way, error)
             return None, error
         except InvalidRequest as error:

@@ -83,6 +83,7 @@ class LiveGateway:
     :param resting: True: accounts that fail rest, as they do in earnest. Otherwise each
         exchange begins with accounts that know of no fault, so that one does not judge
         another.
+    :param following: Seconds between two looks at ``provider_pools.json``.
 
     :ivar upstreams: The `ScriptedUpstream` behind each provider of `PROVIDERS`.
     :ivar answers: Provider to a callable that is given the `Received` request and
@@ -101,9 +102,11 @@ class LiveGateway:
         answer: Callable[[Received], Script] | None = None,
         accounts: Mapping[str, object] | None = None,
         resting: bool = False,
+        following: float = 1.0,
     ) -> None:
         self._accounts = accounts
         self._resting = resting
+        self._following = following
         self.key = KEY
         self.url = ""
         self.port = 0
@@ -145,6 +148,7 @@ class LiveGateway:
             factories=options.factories,
             cwd=self.folder,
         )
+        world._followed._seconds = self._following
         # A factory where twisted.web keeps a class: it is only ever called.
         world.site.protocol = self._channel  # type: ignore[assignment]
         self._service = Gateway(world, self._announced)
@@ -166,7 +170,7 @@ class LiveGateway:
 
     async def connect(self) -> Wire:
         """Open one connection to the gateway."""
-        wire = await _connected(self.port)
+        wire = await connected(self.port)
         self._wires.append(wire)
         return wire
 
@@ -473,7 +477,8 @@ def _read_reply(bodiless: bool) -> Generator[int | bytes | None, bytes, Reply]:
     return Reply(status, headers, b"".join(pieces))
 
 
-def _connected(port: int) -> Deferred[Wire]:
+def connected(port: int) -> Deferred[Wire]:
+    """Open a connection to whoever listens on *port* of 127.0.0.1."""
     connecting: Deferred[Wire]
     connecting = connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Wire())
     return connecting
@@ -481,7 +486,7 @@ def _connected(port: int) -> Deferred[Wire]:
 
 async def raw_exchange(port: int, data: bytes) -> bytes:
     """Send *data* on a new connection; return all that came until the server closed it."""
-    wire = await _connected(port)
+    wire = await connected(port)
     wire.send(data)
     return await wire.until_closed()
 
