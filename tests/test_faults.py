@@ -11,7 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.errors import Fault, UpstreamError
-from aiclient2api.upstream.faults import MESSAGE_LIMIT, MOST_WAIT, duration, upstream_error
+from aiclient2api.upstream.faults import MESSAGE_LIMIT, upstream_error
+from aiclient2api.upstream.hints import MOST_WAIT, duration
 from aiclient2api.values import Headers
 
 
@@ -370,3 +371,83 @@ class RetryAfterTests(SynchronousTestCase):
         ):
             self.assertIsNone(self.wait((b"retry-after", value), date), value)
             self.assertIsNone(self.wait((b"retry-after", date[1]), (b"date", value)), value)
+
+
+class LimitTests(SynchronousTestCase):
+    """Whose limit it is, and when it is over."""
+
+    DATE = (b"date", b"Fri, 27 Nov 2026 20:00:00 GMT")
+
+    def test_a_limit_of_one_model(self) -> None:
+        """Google's dimensions, OpenAI's and Anthropic's prose say so."""
+        per_model = quota_failure("GenerateRequestsPerMinutePerProjectPerModel")
+        dimension = {
+            "violations": [{"quotaId": "X", "quotaDimensions": {"model": "gemini-2.5-pro"}}]
+        }
+        prose = "Rate limit reached for gpt-4o in organization org-1 on tokens per min (TPM)."
+        told = "This request would exceed your rate limit of 30,000 tokens (model: claude-x)."
+        for error in (
+            read(429, google(429, "Slow down.", per_model)),
+            read(429, google(429, "Slow down.", dimension)),
+            read(429, {"error": {"message": prose, "code": "rate_limit_exceeded"}}),
+            read(429, {"error": {"message": told, "type": "rate_limit_error"}}),
+        ):
+            self.assertTrue(error.of_model, error.message)
+
+    def test_a_limit_of_the_account(self) -> None:
+        """Where nobody says otherwise it is the account's; and other faults are no limits."""
+        plain = quota_failure("GenerateRequestsPerDayPerProject")
+        for error in (
+            read(429, google(429, "Slow down.", plain)),
+            read(429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}),
+            read(400, {"error": {"message": "bad (model: claude-x)"}}),
+        ):
+            self.assertIsNone(error.of_model)
+
+    def test_a_usage_limit_with_its_reset(self) -> None:
+        """``resets_in_seconds``, or ``resets_at`` as seen from the answer's own clock."""
+        limit = {"message": "Used up.", "type": "usage_limit_reached"}
+        error = read(429, {"error": {**limit, "resets_in_seconds": 5000, "resets_at": 1}})
+        self.assertEqual((error.fault, error.retry_after), (Fault.QUOTA, 5000.0))
+        moment = 1795809600
+        for told in (moment + 90, (moment + 90) * 1000):
+            error = read(429, {"error": {**limit, "resets_at": told}}, (self.DATE,))
+            self.assertEqual(error.retry_after, 90.0)
+        error = read(429, {"error": {**limit, "resets_at": moment - 90}}, (self.DATE,))
+        self.assertEqual(error.retry_after, 0.0)
+        self.assertIsNone(read(429, {"error": {**limit, "resets_at": moment}}).retry_after)
+        self.assertIsNone(read(429, {"error": {**limit, "resets_in_seconds": True}}).retry_after)
+
+    def test_windows_that_are_used_up(self) -> None:
+        """Of several the last to be over counts; one with something left counts for nothing."""
+        headers = (
+            (b"x-ratelimit-remaining-requests", b"0"),
+            (b"x-ratelimit-reset-requests", b"8s"),
+            (b"x-ratelimit-remaining-tokens", b"0"),
+            (b"x-ratelimit-reset-tokens", b"6m0s"),
+            (b"x-ratelimit-remaining-input-tokens", b"5"),
+            (b"x-ratelimit-reset-input-tokens", b"9h"),
+        )
+        self.assertEqual(read(429, {"error": {}}, headers).retry_after, 360.0)
+        anthropic = (
+            self.DATE,
+            (b"anthropic-ratelimit-output-tokens-remaining", b"0"),
+            (b"anthropic-ratelimit-output-tokens-reset", b"2026-11-27T20:00:45Z"),
+        )
+        self.assertEqual(read(429, {"error": {}}, anthropic).retry_after, 45.0)
+        hinted = (*anthropic, (b"retry-after", b"7"))
+        self.assertEqual(read(429, {"error": {}}, hinted).retry_after, 7.0)
+        broken = ((b"anthropic-ratelimit-tokens-remaining", b"0"), self.DATE)
+        self.assertIsNone(read(429, {"error": {}}, broken).retry_after)
+
+    def test_words(self) -> None:
+        """``Please try again after 1 seconds`` is how Moonshot says it."""
+        for text, seconds in (
+            ("please try again after 1 seconds", 1.0),
+            ("Try again in 2 minutes.", 120.0),
+            ("Your limit will reset after 3 hours", 10800.0),
+            ("try again after a while", None),
+            ("try again after " + "9" * 400 + " seconds", None),
+        ):
+            error = read(429, {"error": {"message": text}})
+            self.assertEqual(error.retry_after, seconds, text)

@@ -10,23 +10,20 @@ must never know a provider's or a dialect's name, never retry, never look at a c
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
 from aiclient2api.errors import Fault, RawReply, UpstreamError
+from aiclient2api.upstream import hints
 from aiclient2api.upstream.answers import passed_headers
 from aiclient2api.values import Headers
 
 MESSAGE_LIMIT = 2000
 """How many characters of an upstream's own message are repeated."""
-MOST_WAIT = 366 * 86400.0
-"""Seconds: longer waits are cut down to this; no clock or header need bear more."""
 
 _BY_STATUS = {
     401: Fault.CREDENTIAL,
@@ -52,6 +49,8 @@ _BY_WORD = {
     "exceeded_current_quota_error": Fault.QUOTA,
     "insufficient_g1_credits_balance": Fault.QUOTA,
     "quota_exhausted": Fault.QUOTA,
+    "usage_limit_reached": Fault.QUOTA,
+    "usage_limit_exceeded": Fault.QUOTA,
     "1113": Fault.QUOTA,
     "1308": Fault.QUOTA,
     "1302": Fault.RATE_LIMIT,
@@ -98,14 +97,10 @@ _BY_PROSE = (
 )
 _CAPACITY_PROSE = re.compile(r"exhausted (?:your )?capacity|MODEL_CAPACITY_EXHAUSTED", re.I)
 _DAILY = re.compile(r"PerDay|Daily", re.I)
-# Bounded, so that a text made of digits is not searched again from each of them.
-_LONGEST_DURATION = 40
-_NUMBER = r"\d{1,36}(?:\.\d{1,36})?"
-_DURATION = rf"((?:{_NUMBER}(?:ms|h|m|s)){{1,8}})(?!\d)"
-_WAIT_PROSE = re.compile(rf"(?:retry in|try again in|reset after|retry after) {_DURATION}", re.I)
-_DURATION_PART = re.compile(rf"({_NUMBER})(ms|h|m|s)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GOOGLE_PATIENCE = 300.0
+_LIMITS = frozenset({Fault.RATE_LIMIT, Fault.QUOTA})
+# OpenAI and Anthropic name the model where a limit is one of the model's.
+_MODEL_PROSE = re.compile(r"^Rate limit reached for \S{1,200} in organization|\(model: \S{1,200}\)")
 
 
 @attrs.frozen
@@ -117,6 +112,7 @@ class _Told:
     param: str | None = None
     words: tuple[str, ...] = ()
     details: tuple[Mapping[str, Any], ...] = ()
+    numbers: Mapping[str, float] = attrs.field(factory=dict)
     is_json: bool = False
 
 
@@ -136,9 +132,13 @@ def upstream_error(
         return _redirected(provider, status, headers, base_key)
     told = _read(body)
     fault = _fault(status, told)
-    wait = _header_wait(headers)
+    wait = hints.header_wait(headers)
+    if wait is None:
+        wait = hints.number_wait(told.numbers, headers)
     if fault is Fault.RATE_LIMIT or status in (429, 499, 503):
         fault, wait = _patience(fault, wait, told)
+        if wait is None:
+            wait = hints.window_wait(headers)
     if told.is_json:
         message = f"{provider} answered {status}: {told.message or 'no reason given'}"
         reply = RawReply(status, passed_headers(headers), body)
@@ -153,7 +153,24 @@ def upstream_error(
         code=told.code,
         param=told.param,
         retry_after=wait,
+        of_model=True if fault in _LIMITS and _of_model(told) else None,
     )
+
+
+def _of_model(told: _Told) -> bool:
+    """Say whether a limit is told to be one of the model, and not of all of the account."""
+    if _MODEL_PROSE.search(told.message):
+        return True
+    for item in told.details:
+        for violation in _listed(item.get("violations")):
+            if not isinstance(violation, dict):
+                continue
+            dimensions = violation.get("quotaDimensions")
+            if isinstance(dimensions, dict) and dimensions.get("model"):
+                return True
+            if "PerModel" in str(violation.get("quotaId")):
+                return True
+    return False
 
 
 def _redirected(provider: str, status: int, headers: Headers, base_key: str) -> UpstreamError:
@@ -220,6 +237,11 @@ def _read(body: bytes) -> _Told:
         param=_sendable(param) if isinstance(param, str) else None,
         words=tuple(str(word).lower() for word in words if isinstance(word, str | int)),
         details=items,
+        numbers={
+            key: float(value)
+            for key, value in error.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        },
         is_json=True,
     )
 
@@ -246,12 +268,12 @@ def _patience(fault: Fault, wait: float | None, told: _Told) -> tuple[Fault, flo
         if isinstance(violation, dict)
     ]
     quotas += [str(_metadata(item).get("quota_limit")) for item in told.details]
-    hints = [item.get("retryDelay") for item in told.details]
-    hints += [_metadata(item).get("quotaResetDelay") for item in told.details]
-    waits = (duration(hint) for hint in hints if isinstance(hint, str))
+    delays = [item.get("retryDelay") for item in told.details]
+    delays += [_metadata(item).get("quotaResetDelay") for item in told.details]
+    waits = (hints.duration(delay) for delay in delays if isinstance(delay, str))
     hinted = next((seconds for seconds in waits if seconds is not None), None)
-    if hinted is None and (found := _WAIT_PROSE.search(told.message)):
-        hinted = duration(found.group(1))
+    if hinted is None:
+        hinted = hints.prose_wait(told.message)
     if hinted is None and any("PerMinute" in quota for quota in quotas):
         hinted = 60.0
     if wait is None:
@@ -280,37 +302,3 @@ def _listed(value: object) -> list[Any]:
 def _metadata(item: Mapping[str, Any]) -> Mapping[str, Any]:
     found = item.get("metadata")
     return found if isinstance(found, dict) else {}
-
-
-def duration(text: str) -> float | None:
-    """
-    Return the seconds in ``34.07s``, ``900ms`` or ``12h3m4s``; None for anything else.
-
-    :return: At most `MOST_WAIT`.
-    """
-    if len(text) > _LONGEST_DURATION:
-        return None
-    parts = _DURATION_PART.findall(text)
-    if not parts or "".join(map("".join, parts)) != text:
-        return None
-    return min(sum(float(number) * _UNITS[unit] for number, unit in parts), MOST_WAIT)
-
-
-def _header_wait(headers: Headers) -> float | None:
-    first: dict[bytes, str] = {}
-    for name, value in headers:
-        first.setdefault(name, value.decode("latin-1").strip())
-    for name, unit in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
-        try:
-            seconds = float(first[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return min(seconds, MOST_WAIT)
-    try:
-        # Relative to the answer's own clock: ours may differ, and this stays pure.
-        until = parsedate_to_datetime(first[b"retry-after"])
-        seconds = (until - parsedate_to_datetime(first[b"date"])).total_seconds()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-    return min(max(0.0, seconds), MOST_WAIT)
