@@ -361,6 +361,13 @@ class RestTests(PoolCase):
             [("a", "ready", "cooling"), ("a", "cooling", "probing"), ("a", "probing", "ready")],
         )
 
+    def test_what_was_so_from_the_start_is_not_told(self) -> None:
+        """Only an edit that switches an account off, or on, is a change."""
+        pool = self.pool(account("a", disabled=True), account("b", ill=True))
+        self.assertEqual(self.changes, [])
+        pool.adopt([account("a"), account("b", disabled=True)], Rules())
+        self.assertEqual(self.changes, [("a", "disabled", "ready"), ("b", "cooling", "disabled")])
+
 
 class WaitingTests(PoolCase):
     """Requests that wait for an account."""
@@ -773,3 +780,8 @@ class ProbeTests(PoolCase):
         self.assertFalse(pool.usable())
         self.clock.advance(29.5)
         self.assertTrue(pool.usable())
+        self.clock.advance(1)
+        trying = self.lease(pool)
+        self.assertTrue(pool.usable())
+        trying.failed(error=limited(30.0))
+        self.assertFalse(pool.usable())

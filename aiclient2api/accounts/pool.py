@@ -320,7 +320,8 @@ class AccountPool:
 
     def usable(self) -> bool:
         """See `IAccountPool`."""
-        return self._roster.field.usable(self._roster.now())
+        # One that is being tried counts: who waits for that to be known would never ask.
+        return self._roster.field.usable(self._roster.now()) or bool(self._roster.passing)
 
     def snapshot(self) -> Sequence[Account]:
         """See `IAccountPool`."""
@@ -342,6 +343,8 @@ class AccountPool:
     def due(self) -> Sequence[str]:
         """See `IAccountPool`."""
         now = self._roster.now()
+        if not self._roster.resting:
+            return []
         return [
             member.account.id
             for member in self._roster

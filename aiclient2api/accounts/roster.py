@@ -30,6 +30,9 @@ class Keeper(Protocol):
 Changed = Callable[[Account, Standing, Standing], None]
 """Told of an account whose state has changed: before, and now."""
 
+_DISABLED = Event(Kind.DISABLED)
+_ENABLED = Event(Kind.ENABLED)
+
 
 class Roster:
     """
@@ -63,6 +66,7 @@ class Roster:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.field = Field("round_robin")
         self.passing: set[tuple[Member, str]] = set()
+        self.resting = 0
         self.opening = False
 
     def __len__(self) -> int:
@@ -98,23 +102,23 @@ class Roster:
             self.passing = {each for each in self.passing if each[0] is not member}
 
     def _adopt(self, account: Account, index: int, member: Member | None, now: float) -> None:
-        credential = records.credential_digest(account)
         if member is None:
-            member = Member(account, index, credential)
+            member = Member(account, index, records.credential_digest(account))
             self._members[account.id] = member
             self._count(None, member.state)
             kept = self._gone.pop(account.id, None)
             if kept is not None:
                 self._recall(member, kept, now)
             elif account.ill:
-                self.happen(member, Event(Kind.ILL), now)
+                self.happen(member, Event(Kind.ILL), now, tell=False)
         else:
-            member.account, member.index = account, index
+            before, member.account, member.index = member.account, account, index
             self._members[account.id] = member
-            if member.credential != credential:
-                member.credential = credential
+            # Most edits leave most accounts as they are, and a digest takes its time.
+            if before.settings != account.settings:
+                member.credential = records.credential_digest(account)
                 self.renew(member, now)
-        self._switch(member, now)
+        self._switch(member, now, tell=known)
         self._enter(member, now)
 
     def restore(self, kept: Mapping[str, bytes]) -> None:
@@ -128,7 +132,7 @@ class Roster:
                 self._gone[id] = value
                 continue
             self._recall(member, value, now)
-            self._switch(member, now)
+            self._switch(member, now, tell=False)
             self._enter(member, now)
         for id, member in self._members.items():
             if id not in kept and not member.state.blank:
@@ -146,8 +150,7 @@ class Roster:
         self._set_back(member, now)
 
     def _switch(self, member: Member, now: float) -> None:
-        kind = Kind.DISABLED if member.account.disabled else Kind.ENABLED
-        self.happen(member, Event(kind), now)
+        self.happen(member, _DISABLED if member.account.disabled else _ENABLED, now)
 
     def _enter(self, member: Member, now: float) -> None:
         self.field.enter(member, now)
@@ -156,8 +159,12 @@ class Roster:
 
     # --- what happens -----------------------------------------------------------
 
-    def happen(self, member: Member, event: Event, now: float) -> None:
-        """Let something happen to an account."""
+    def happen(self, member: Member, event: Event, now: float, *, tell: bool = True) -> None:
+        """
+        Let something happen to an account.
+
+        :param tell: False if nobody is to be told: the account was not known before.
+        """
         before = member.state
         after = self._law.next(before, event, now)
         if after is before:
@@ -171,7 +178,8 @@ class Roster:
         self._note_passing(member, "", after)
         self._enter(member, now)
         self._keep(member)
-        self._changed(member.account, before.standing(now), after.standing(now))
+        if tell:
+            self._changed(member.account, before.standing(now), after.standing(now))
         self._better()
 
     def happen_to_model(self, member: Member, model: str, event: Event, now: float) -> None:
@@ -230,6 +238,7 @@ class Roster:
             if state is not None:
                 told = state.standing(0.0)
                 self.counts[told.state, told.reason] += step
+                self.resting += step * state.rests
 
     # --- time -------------------------------------------------------------------
 
