@@ -102,6 +102,7 @@ class Roster:
             self.passing = {each for each in self.passing if each[0] is not member}
 
     def _adopt(self, account: Account, index: int, member: Member | None, now: float) -> None:
+        known = member is not None
         if member is None:
             member = Member(account, index, records.credential_digest(account))
             self._members[account.id] = member
@@ -149,8 +150,9 @@ class Roster:
         member.state, member.models = known.state, dict(known.models)
         self._set_back(member, now)
 
-    def _switch(self, member: Member, now: float) -> None:
-        self.happen(member, _DISABLED if member.account.disabled else _ENABLED, now)
+    def _switch(self, member: Member, now: float, *, tell: bool) -> None:
+        event = _DISABLED if member.account.disabled else _ENABLED
+        self.happen(member, event, now, tell=tell)
 
     def _enter(self, member: Member, now: float) -> None:
         self.field.enter(member, now)
