@@ -169,6 +169,21 @@ class Caller:
 
 
 @attrs.frozen
+class Credential:
+    """
+    What an account whose credential is renewed is asked with just now.
+
+    :ivar token: The access token.
+    :ivar details: What else belongs to it, such as a project or the address to ask.
+    :ivar secrets: Everything in it that must be shown to nobody.
+    """
+
+    token: str = attrs.field(repr=False)
+    details: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen
 class Account:
     """
     One credential of one provider.
@@ -189,6 +204,7 @@ class Account:
         seen for the first time only.
     :ivar check_health: Whether it is probed; None: as its provider is.
     :ivar check_model: The model it is probed with, or None.
+    :ivar credential: What it is asked with just now, where that is renewed while running.
     """
 
     provider: str
@@ -207,6 +223,7 @@ class Account:
     ill: bool = False
     check_health: bool | None = None
     check_model: str | None = None
+    credential: Credential | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen

@@ -18,11 +18,14 @@ from twisted.logger import Logger
 
 from aiclient2api.dialects.convert import Converted
 from aiclient2api.errors import Fault, RawReply, UpstreamError
+from aiclient2api.exchange.opened import Opened
 from aiclient2api.interfaces import (
     IClientReply,
+    IEnveloping,
     IExchangeObserver,
     ILease,
     IProvider,
+    IRenewing,
     IUpstreamResponse,
     IWatcher,
 )
@@ -32,7 +35,9 @@ from aiclient2api.upstream.deadlines import within
 from aiclient2api.upstream.relay import Clocks, Ending, Relay
 from aiclient2api.values import (
     HELD_LIMIT,
+    Account,
     Clock,
+    Credential,
     ExchangeRecord,
     Headers,
     Jitter,
@@ -177,8 +182,13 @@ class Asking:
     alternative: Callable[[], bool]
     may_retry: Callable[[UpstreamError], bool]
     watcher: IWatcher | None = attrs.field(default=None, init=False)
+    _account: Account = attrs.field(init=False)
+    _opened: bool = attrs.field(default=False, init=False)
 
     _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._account = self.lease.account
 
     async def run(self) -> Ending:
         """
@@ -187,17 +197,24 @@ class Asking:
         :raise UpstreamError: if nothing was sent to the client, and asking the same account
             again makes no sense.
         """
-        account = self.lease.account
-        outgoing = self.provider.prepare(request=self.converted.request, account=account)
         tries = plain = 0
+        refused: Credential | None = None
         while True:
             self.record.attempts += 1
             try:
+                self._account = await self._with_credential(refused)
+                outgoing = self.provider.prepare(
+                    request=self.converted.request, account=self._account
+                )
                 ending = await self._attempt(outgoing)
             except UpstreamError as caught:
-                error = without_secrets(self._told(caught), account.secrets)
+                error = without_secrets(self._told(caught), self._account.secrets)
                 self._note("attempt", _said(error), status=error.status)
                 self.observers.attempt(exchange=self.record, error=error)
+                if self._worth_renewing(error, refused):
+                    refused = self._account.credential
+                    self._note("retry", "with a renewed credential")
+                    continue
                 plain += error.status == 500
                 delay = retry_delay(
                     error,
@@ -212,7 +229,7 @@ class Asking:
                     raise error from None
             else:
                 if ending.error is not None:
-                    told = without_secrets(ending.error, account.secrets)
+                    told = without_secrets(ending.error, self._account.secrets)
                     ending = attrs.evolve(ending, error=told)
                 said = ending.how if ending.error is None else _said(ending.error)
                 self._note("attempt", said, status=200)
@@ -229,6 +246,29 @@ class Asking:
             )
             await _sleep(self.clock, delay)
 
+    async def _with_credential(self, refused: Credential | None) -> Account:
+        """Return the account with what it is asked with now, where that changes."""
+        account: Account = self.lease.account
+        renewing = IRenewing(self.provider, None)
+        if renewing is None:
+            return account
+        credential = await self._in_time(
+            renewing.credential(account=account, refused=refused),
+            0.0,
+            "was not done",
+            "total",
+        )
+        secrets = (*account.secrets, *credential.secrets)
+        return attrs.evolve(account, credential=credential, secrets=secrets)
+
+    def _worth_renewing(self, error: UpstreamError, refused: Credential | None) -> bool:
+        """Say whether the upstream refused a credential that may be renewed; once."""
+        return (
+            error.fault is Fault.CREDENTIAL
+            and refused is None
+            and self._account.credential is not None
+        )
+
     async def _attempt(self, outgoing: UpstreamRequest) -> Ending:
         response = await self._in_time(
             self.provider.upstream.send(request=outgoing),
@@ -242,7 +282,7 @@ class Asking:
             raise await refusal(
                 provider=self.provider,
                 response=response,
-                clean=partial(without_bytes, secrets=self.lease.account.secrets),
+                clean=partial(without_bytes, secrets=self._account.secrets),
                 clock=self.clock,
                 seconds=max(seconds, 0.001),
             )
@@ -258,18 +298,28 @@ class Asking:
         return await self._relay(response)
 
     async def _relay(self, response: IUpstreamResponse) -> Ending:
-        watcher = self.watcher = self.converted.watch(
-            _first(response.headers, b"content-type"),
+        enveloping = IEnveloping(self.provider, None)
+        envelope = None
+        if enveloping is not None:
+            envelope = enveloping.envelope(request=self.converted.request)
+        watcher = self.converted.watch(
+            _first(response.headers, b"content-type")
+            if envelope is None
+            else envelope.content_type,
             self.observers.wants_text,
             self.patience.held_bytes,
         )
+        self._opened = envelope is not None
+        if envelope is not None:
+            watcher = Opened(watcher, envelope)
+        self.watcher = watcher
         left = time_left(self.record, self.patience, self.clock)
         relay = Relay(
             response=response,
             watcher=watcher,
             reply=self.reply,
             begin=self._beginner(response, watcher),
-            clean=partial(without_bytes, secrets=self.lease.account.secrets),
+            clean=partial(without_bytes, secrets=self._account.secrets),
             clock=self.clock,
             clocks=Clocks(
                 first_event=self.patience.first_event,
@@ -306,7 +356,7 @@ class Asking:
     ) -> Callable[[int | None], None]:
         def begin(length: int | None) -> None:
             headers = passed_headers(response.headers)
-            if not self.converted.verbatim:
+            if self._opened or not self.converted.verbatim:
                 own = tuple(line for line in headers if line[0] in _OF_ANY_DIALECT)
                 headers = (*own, (b"content-type", _TYPES[watcher.framing]))
             if length is not None:

@@ -28,9 +28,12 @@ from aiclient2api.interfaces.front import (
 from aiclient2api.interfaces.state import IStateStore
 from aiclient2api.interfaces.upstream import (
     IAccountPool,
+    IEnvelope,
+    IEnveloping,
     ILease,
     IProvider,
     IProviderFactory,
+    IRenewing,
     IUpstream,
     IUpstreamResponse,
 )
@@ -41,6 +44,8 @@ __all__ = [
     "IClientReply",
     "IConversation",
     "IDialect",
+    "IEnvelope",
+    "IEnveloping",
     "IEventDecoder",
     "IEventEncoder",
     "IExchangeObserver",
@@ -52,6 +57,7 @@ __all__ = [
     "IProvider",
     "IProviderFactory",
     "IRemembering",
+    "IRenewing",
     "IStateStore",
     "IUpstream",
     "IUpstreamResponse",

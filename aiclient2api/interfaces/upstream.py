@@ -15,6 +15,7 @@ from aiclient2api.values import (
     Account,
     AccountReport,
     Affinity,
+    Credential,
     Headers,
     ModelInfo,
     Runtime,
@@ -63,6 +64,28 @@ class IUpstream(Interface):
         """
 
 
+class IEnvelope(Interface):
+    """
+    Takes one answer out of what an upstream wraps it in. Any split of the bytes is the same.
+    """
+
+    content_type = Attribute("What the opened bytes are, such as ``text/event-stream`` (bytes).")
+
+    def open(data: bytes) -> bytes:
+        """
+        Take the upstream's next bytes; return those of the dialect that they make.
+
+        :raise UpstreamError: if they are damaged, or tell of an error.
+        """
+
+    def end() -> bytes:
+        """
+        Note the clean end of the body; return what is left.
+
+        Never raises: what is not whole is dropped, and then the answer is not whole either.
+        """
+
+
 class IProvider(Interface):
     """
     One kind of upstream, under one configured name.
@@ -98,6 +121,42 @@ class IProvider(Interface):
         Ask which models there are. Cancelling closes the connection.
 
         :raise UpstreamError: if the upstream cannot be asked.
+        """
+
+
+class IRenewing(Interface):
+    """What a provider also provides whose accounts have credentials that expire."""
+
+    def credential(*, account: Account, refused: Credential | None = None) -> Deferred[Credential]:
+        """
+        Return what the account is asked with now; renewed first where that is due.
+
+        It is put into `Account.credential` before `IProvider` is asked for anything. One
+        renewal at a time for each credential, in this process and all others; cancelling
+        gives up the wait, never the renewal.
+
+        :param refused: A credential that the upstream has just refused: it is not returned
+            again.
+        :raise UpstreamError: `Fault.CREDENTIAL` if there is none, with what the operator has
+            to do; whatever the renewal ran into otherwise.
+        """
+
+    def renew_early(*, account: Account, seconds: float) -> Deferred[object]:
+        """
+        Renew the account's credential if it expires within so many seconds. Never fails.
+
+        Called by a timer, so that no request has to wait for it.
+        """
+
+
+class IEnveloping(Interface):
+    """What a provider also provides whose answers are not in its dialect's own form."""
+
+    def envelope(*, request: IWireRequest) -> IEnvelope | None:
+        """
+        Return what takes a good answer to *request* out of what it comes in.
+
+        :return: None where it comes as its dialect has it.
         """
 
 
