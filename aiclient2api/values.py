@@ -381,10 +381,13 @@ class Runtime:
 
     :ivar clock: An ``IReactorTime``.
     :ivar upstream: The shared `IUpstream` over the network.
+    :ivar tokens: The credentials that are renewed while running (`oauth.tokens.TokenBook`),
+        shared by all providers and kept over reloads; None where there are none.
     """
 
     clock: Any
     upstream: Any
+    tokens: Any = None
 
 
 def setting(*, kind: str, help: str, default: Any = None, choices: tuple[str, ...] = ()) -> Any:

@@ -75,16 +75,29 @@ class Rig(contextlib.ExitStack):
             wait_until_healthy(self.upstream_port, upstream)
             unless_ready.pop_all()
 
-    def gateway(self, *, pycache: Path | None = None) -> tuple[processes.Child, int, float]:
+    def home(self) -> Path:
+        """Return a new folder for a gateway's files."""
+        return Path(tempfile.mkdtemp(prefix="gateway-", dir=self.folder))
+
+    def gateway(
+        self,
+        *,
+        pycache: Path | None = None,
+        home: Path | None = None,
+        config: Mapping[str, object] | None = None,
+    ) -> tuple[processes.Child, int, float]:
         """
         Start our gateway in front of the fake provider.
 
         :param pycache: Where compiled bytecode is looked for and kept.
+        :param home: Where its files are, from an earlier start too; None: in a new folder.
+        :param config: What stands in its configuration besides.
         :return: The process, its port, and the seconds until ``/health`` was answered.
         """
         port = free_port()
-        home = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.folder))
-        (home / "config.json").write_text(json.dumps(self._config(port, home)))
+        home = self.home() if home is None else home
+        settings = {**self._config(port, home), **(config or {})}
+        (home / "config.json").write_text(json.dumps(settings))
         environ = {
             name: value
             for name, value in os.environ.items()

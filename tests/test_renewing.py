@@ -112,6 +112,10 @@ class Renewing:
         """Do nothing."""
         return succeed(None)
 
+    def version(self, *, account: Account) -> str:
+        """Return always the same."""
+        return ""
+
     def envelope(self, *, request: IWireRequest) -> IEnvelope | None:
         """Return an envelope if there is one."""
         return Shifted() if self._enveloped else None

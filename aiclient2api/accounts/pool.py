@@ -8,6 +8,7 @@ provider is, and it compares no state names.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
@@ -85,6 +86,7 @@ class AccountPool:
         self._rules = Rules()
         self._opening: list[Deferred[None]] = []
         self._enabled: tuple[Account, ...] = ()
+        self._models: tuple[str, ...] = ()
 
     # --- who is in it -----------------------------------------------------------
 
@@ -97,6 +99,9 @@ class AccountPool:
         self._rules = rules
         self._roster.adopt(accounts, strategy=rules.strategy, law=rules.law)
         self._enabled = tuple(account for account in accounts if not account.disabled)
+        # Thousands of accounts have the same few lists.
+        lists = dict.fromkeys(account.supported for account in self._enabled)
+        self._models = tuple(dict.fromkeys(itertools.chain(*lists)))
         self._waiting.look_later()
 
     def open_later(self) -> None:
@@ -146,8 +151,9 @@ class AccountPool:
         lease = self._lease(wish, now)
         if lease is not None:
             return succeed(lease)
-        if not roster.field.serving(wish.model) or self._unserved(wish.model):
-            return fail(telling.none_serves(self.name, wish.model, self._enabled))
+        if roster.field.lacks(wish.model):
+            served = self._models if self._enabled else None
+            return fail(telling.none_serves(self.name, wish.model, served))
         queued = roster.field.waiting_room(wish.model) > self._waiting.queued(wish.model)
         seconds = [self._rules.queue_seconds] if queued else []
         soonest = self._soonest(wish)
@@ -239,14 +245,6 @@ class AccountPool:
             self._roster.counts,
             busy=self._busy(wish.model),
             soonest=self._soonest(wish),
-        )
-
-    def _unserved(self, model: str) -> bool:
-        """Say whether every account that might serve the model has said that it does not."""
-        return bool(model) and all(
-            (single := member.models.get(model)) is not None and single.unserved
-            for member in self._roster
-            if not member.state.barred and serves(member.account, model)
         )
 
     # --- what comes of a lease --------------------------------------------------

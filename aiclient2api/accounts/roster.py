@@ -99,7 +99,8 @@ class Roster:
         for id, member in old.items():
             self._gone[id] = self._written(member)
             self._count(member.state, None)
-            self.passing = {each for each in self.passing if each[0] is not member}
+        if old:
+            self.passing = {each for each in self.passing if self.holds(each[0])}
 
     def _adopt(self, account: Account, index: int, member: Member | None, now: float) -> None:
         known = member is not None

@@ -138,10 +138,16 @@ class Line:
         self._key = key
         self._heap: list[_Entry] = []
         self._entries: dict[Member, _Entry] = {}
-        self._counter = itertools.count()
+        self._counter: Iterator[int] = itertools.count()
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def copy(self, line: Line) -> None:
+        """Take over who stands in another line, in no time; no key may be smaller here."""
+        self._heap = line._heap.copy()
+        self._entries = line._entries.copy()
+        self._counter = line._counter
 
     def push(self, member: Member) -> None:
         """Put a member where it belongs, whether it stands in line or not."""
@@ -194,11 +200,20 @@ class Lines:
     """
 
     def __init__(self, strategy: Key, model: str) -> None:
+        self._strategy = strategy
         self._model = model
         self.by_strategy = Line(strategy)
         self.by_load = Line(least_loaded)
         self.resting = Line(lambda member: (member.opens_at(model) or 0.0,))
         self._falling = [self.by_load] + [self.by_strategy] * (strategy in _FALLING)
+
+    def copied(self, model: str) -> Lines:
+        """Return the same lines for a model; whoever stands elsewhere there is to be placed."""
+        copy = Lines(self._strategy, model)
+        copy.by_strategy.copy(self.by_strategy)
+        copy.by_load.copy(self.by_load)
+        copy.resting.copy(self.resting)
+        return copy
 
     def place(self, member: Member, now: float) -> None:
         """Put a member into the line it belongs in, as things are now."""
@@ -249,10 +264,10 @@ class Group:
 
     def __init__(self, account: Account, strategy: Key) -> None:
         self._pattern = account
-        self._strategy = strategy
         self._usual = Lines(strategy, "")
         self._single: dict[str, Lines] = {}
         self._worse: dict[str, set[Member]] = {}
+        self._lacking: dict[str, set[Member]] = {}
         self._members: dict[Member, None] = {}
         self._full: set[Member] = set()
         self.waiting_room = 0
@@ -261,9 +276,18 @@ class Group:
         """Say whether *model* is among those its accounts serve."""
         return serves(self._pattern, model)
 
-    def lines(self, model: str) -> Lines:
+    def lacks(self, model: str) -> bool:
+        """Say whether each of its accounts has said that there is no such model."""
+        return len(self._lacking.get(model, ())) == len(self._members)
+
+    def lines(self, model: str, now: float) -> Lines:
         """Return the lines to look for an account in."""
-        return self._single.get(model, self._usual)
+        lines = self._single.get(model, self._usual)
+        if lines is self._usual and model in self._worse and len(self._single) < OVERLAYS:
+            lines = self._single[model] = self._usual.copied(model)
+            for member in self._worse[model]:
+                lines.place(member, now)
+        return lines
 
     def place(self, member: Member, now: float) -> None:
         """Put a member where it belongs in all lines, as things are now."""
@@ -288,13 +312,14 @@ class Group:
             self.settled(member, model)
         self._count(member, full=False)
 
-    def worse(self, member: Member, model: str, now: float) -> None:
+    def worse(self, member: Member, model: str) -> None:
         """Note that a member has a state of its own for *model*."""
         self._worse.setdefault(model, set()).add(member)
-        if model not in self._single and len(self._single) < OVERLAYS:
-            lines = self._single[model] = Lines(self._strategy, model)
-            for each in self._members:
-                lines.place(each, now)
+        lacking = self._lacking.setdefault(model, set())
+        if member.models[model].unserved:
+            lacking.add(member)
+        else:
+            lacking.discard(member)
 
     def settled(self, member: Member, model: str) -> None:
         """Note that a member has none any more."""
@@ -302,8 +327,9 @@ class Group:
         if members is None:
             return
         members.discard(member)
+        self._lacking[model].discard(member)
         if not members:
-            del self._worse[model]
+            del self._worse[model], self._lacking[model]
             self._single.pop(model, None)
 
     def _count(self, member: Member, *, full: bool) -> None:
@@ -338,6 +364,9 @@ class Field:
 
     def enter(self, member: Member, now: float) -> None:
         """Let a member in, or put one where it belongs after its state has changed."""
+        if member.state.barred:
+            self.leave(member)
+            return
         group = self._of.get(member)
         if group is None:
             account = member.account
@@ -390,7 +419,7 @@ class Field:
         if group is None:
             return
         if model in member.models:
-            group.worse(member, model, now)
+            group.worse(member, model)
         else:
             group.settled(member, model)
         group.place(member, now)
@@ -404,6 +433,10 @@ class Field:
             found = tuple(group for group in self._groups.values() if group.serves(model))
             self._serving[model] = found
         return found
+
+    def lacks(self, model: str) -> bool:
+        """Say whether nobody serves *model*, or all who might have said that they do not."""
+        return all(group.lacks(model) for group in self.serving(model))
 
     def pick(
         self, model: str, accepts: Callable[[Member], bool], now: float, *, by_load: bool
@@ -438,6 +471,6 @@ class Field:
 
     def _awake(self, model: str, now: float) -> Iterator[Lines]:
         for group in self.serving(model):
-            lines = group.lines(model)
+            lines = group.lines(model, now)
             lines.wake(now)
             yield lines

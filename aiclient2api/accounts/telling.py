@@ -13,7 +13,7 @@ from aiclient2api.accounts.account import Kind
 from aiclient2api.accounts.selection import Member, serves
 from aiclient2api.accounts.waiting import Wish
 from aiclient2api.errors import NoAccount, ProviderUnavailable, UnknownModel
-from aiclient2api.values import Account, Standing
+from aiclient2api.values import Standing
 
 Counts = Mapping[tuple[str, str], int]
 """How many accounts are in which state, for which reason."""
@@ -86,15 +86,18 @@ def none_free(name: str, counts: Counts, *, busy: bool, soonest: float | None) -
 
 
 def none_serves(
-    name: str, model: str, accounts: Sequence[Account]
+    name: str, model: str, served: Sequence[str] | None
 ) -> ProviderUnavailable | UnknownModel:
-    """Return the error for a model that no account serves."""
-    if not accounts:
+    """
+    Return the error for a model that no account serves.
+
+    :param served: The models that accounts say they serve; None if there is no account.
+    """
+    if served is None:
         return ProviderUnavailable(
             f"Provider {name} has no account; add one, or enable one.", code="no_account"
         )
-    served = dict.fromkeys(each for account in accounts for each in account.supported)
-    some = f"; it serves {', '.join(list(served)[:20])}." if served else "."
+    some = f"; it serves {', '.join(served[:20])}." if served else "."
     return UnknownModel(
         f"Provider {name} does not serve model {model!r}{some}",
         code="model_not_found",

@@ -146,6 +146,15 @@ class IRenewing(Interface):
         Renew the account's credential if it expires within so many seconds. Never fails.
 
         Called by a timer, so that no request has to wait for it.
+
+        :return: Fires with the `UpstreamError` that kept it from being renewed, or None.
+        """
+
+    def version(*, account: Account) -> str:
+        """
+        Return what changes whenever the account's credential does, by whomever.
+
+        Looks at the disk and is cheap: it is asked every few seconds.
         """
 
 
