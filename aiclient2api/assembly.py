@@ -132,6 +132,7 @@ def build_setup(
         fallbacks=Fallbacks(settings.fallback_chains, settings.model_fallbacks),
         budget=budget,
         affinity=settings.affinity.ttl > 0,
+        known=pools.known,
     )
     allowed = settings.retry_budget
     budget.share = 1.0 if allowed is None else allowed.share

@@ -114,7 +114,7 @@ class SeedTests(ConfigTestCase):
         self.assertWarned(found, "gemini-cli-oauth[0].GEMINI_OAUTH_CREDS_FILE_PATH", "creds1.json")
         self.assertWarned(found, "gemini-cli-oauth[1].GEMINI_OAUTH_CREDS_FILE_PATH", "creds2.json")
         self.assertWarned(found, "gemini-cli-oauth", "not built yet")
-        self.assertWarned(found, "without effect yet: cron_near_minutes, cron_refresh_token")
+        self.assertEqual(found.renew_early, 900.0)
 
     def test_node_spelling_means_the_same(self) -> None:
         """The same configuration in the Node version's capitals gives the same settings."""

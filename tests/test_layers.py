@@ -35,6 +35,7 @@ LAYERS = {
         "conversions",
         "probes",
         "probe_request",
+        "renewals",
         "accounts.leases",
         "accounts.pool",
         "accounts.pools",

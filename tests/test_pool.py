@@ -649,6 +649,7 @@ class MemoryTests(PoolCase):
         self.assertEqual(self.kept.written, written)
         early, gone = pool.acquire(model="m"), pool.acquire(model="m")
         self.assertNoResult(early)
+        self.assertFalse(pool.usable())
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         pool.restore(written)
@@ -663,6 +664,28 @@ class MemoryTests(PoolCase):
         pool.adopt([account("a"), account("b")], Rules())
         self.assertEqual(self.order(pool, 2), ["b", "b"])
         self.assertEqual(pool.report()[0].tally.failures, 1)
+
+    def test_what_is_under_way_is_booked_though_the_account_was_out(self) -> None:
+        """Taken out and put back meanwhile, it has the request still at work."""
+        pool = self.pool(account("a", concurrency=1), account("b"))
+        lease = self.lease(pool)
+        pool.adopt([account("b")], Rules())
+        pool.adopt([account("a", concurrency=1), account("b")], Rules())
+        self.assertEqual([report.active for report in pool.report()], [1, 0])
+        self.assertEqual(self.order(pool, 2), ["b", "b"])
+        lease.succeeded(usage=Usage(input=7))
+        self.assertEqual(pool.report()[0].tally.input, 7)
+        self.assertIn("a", self.order(pool, 2))
+
+    def test_what_ends_while_the_account_is_out_is_booked(self) -> None:
+        """Put back afterwards, it knows of it."""
+        pool = self.pool(account("a"), account("b"))
+        lease = self.lease(pool)
+        pool.adopt([account("b")], Rules())
+        lease.failed(error=limited(90.0))
+        pool.adopt([account("a"), account("b")], Rules())
+        self.assertEqual(pool.report()[0].tally.failures, 1)
+        self.assertEqual(self.order(pool, 2), ["b", "b"])
 
     def test_an_edit_leaves_what_is_under_way(self) -> None:
         """A lease of an account that is gone ends like any other."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -83,7 +83,12 @@ class PoolsTests(SynchronousTestCase):
         early = again["p"].acquire(model="m")
         again.open()
         self.assertNoResult(early)
+        known, gone = again.known(), again.known()
+        self.assertNoResult(known)
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
         self.cellar.answer()
+        self.successResultOf(known)
         error = self.failureResultOf(early, NoAccount).value
         self.assertEqual(error.retry_after, 60.0)
 

@@ -318,6 +318,8 @@ class AccountPool:
 
     def usable(self) -> bool:
         """See `IAccountPool`."""
+        if self._roster.opening:
+            return False
         # One that is being tried counts: who waits for that to be known would never ask.
         return self._roster.field.usable(self._roster.now()) or bool(self._roster.passing)
 

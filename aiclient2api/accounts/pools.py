@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -56,6 +56,8 @@ class Pools(Mapping[str, AccountPool]):
         self._made: dict[str, AccountPool] = {}
         self._used: tuple[str, ...] = ()
         self._opened = cellar is None
+        self._loading: set[str] = set()
+        self._waiting: list[Deferred[None]] = []
 
     def __getitem__(self, name: str) -> AccountPool:
         if name not in self._used:
@@ -109,6 +111,14 @@ class Pools(Mapping[str, AccountPool]):
         self._opened = True
         self._read(self._used)
 
+    def known(self) -> Deferred[None]:
+        """Fire once it is known how all accounts fare. Cancelling gives up the wait."""
+        if self._opened and not self._loading:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
     def close(self) -> None:
         """Let nobody wait any more."""
         for pool in self._made.values():
@@ -120,8 +130,21 @@ class Pools(Mapping[str, AccountPool]):
         for name in names:
             pool = self._made[name]
             if pool.opening:
+                self._loading.add(name)
                 loading = self._cellar.load(name)
-                loading.addErrback(self._lost, name).addCallback(pool.restore)
+                loading.addErrback(self._lost, name).addCallback(self._restored, name)
+        self._tell()
+
+    def _restored(self, kept: dict[str, bytes], name: str) -> None:
+        self._made[name].restore(kept)
+        self._loading.discard(name)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._loading:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
 
     def _lost(self, failure: Failure, name: str) -> dict[str, bytes]:
         self._log.error(

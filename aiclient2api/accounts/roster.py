@@ -63,6 +63,7 @@ class Roster:
         self._law = Law()
         self._members: dict[str, Member] = {}
         self._gone: dict[str, bytes] = {}
+        self._leaving: dict[str, Member] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.field = Field("round_robin")
         self.passing: set[tuple[Member, str]] = set()
@@ -95,20 +96,26 @@ class Roster:
         old, self._members = self._members, {}
         self._law, self.field = law, Field(strategy)
         for index, account in enumerate(accounts):
-            self._adopt(account, index, old.pop(account.id, None), now)
+            member = old.pop(account.id, None)
+            if member is None and (member := self._leaving.pop(account.id, None)) is not None:
+                self._count(None, member.state)
+            self._adopt(account, index, member, now)
         for id, member in old.items():
             self._gone[id] = self._written(member)
             self._count(member.state, None)
+            if member.active:
+                # It may be put back before what it has at work is over.
+                self._leaving[id] = member
         if old:
             self.passing = {each for each in self.passing if self.holds(each[0])}
 
     def _adopt(self, account: Account, index: int, member: Member | None, now: float) -> None:
         known = member is not None
+        kept = self._gone.pop(account.id, None)
         if member is None:
             member = Member(account, index, records.credential_digest(account))
             self._members[account.id] = member
             self._count(None, member.state)
-            kept = self._gone.pop(account.id, None)
             if kept is not None:
                 self._recall(member, kept, now)
             elif account.ill:
@@ -217,8 +224,15 @@ class Roster:
 
     def mark(self, member: Member) -> None:
         """Write an account down soon: what it has done has changed."""
-        if self._keeper is not None and self.holds(member):
-            self._keeper.mark(self._name, member.account.id, lambda: self._written(member))
+        id = member.account.id
+        if self._leaving.get(id) is member:
+            self._gone[id] = self._written(member)
+            if not member.active:
+                del self._leaving[id]
+        elif not self.holds(member):
+            return
+        if self._keeper is not None:
+            self._keeper.mark(self._name, id, lambda: self._written(member))
 
     def _keep(self, member: Member) -> None:
         # Before everything is read, nothing may be written over it.

@@ -144,7 +144,7 @@ class Line:
         return len(self._entries)
 
     def copy(self, line: Line) -> None:
-        """Take over who stands in another line, in no time; no key may be smaller here."""
+        """Take over who stands in another line; nobody's key may be smaller here."""
         self._heap = line._heap.copy()
         self._entries = line._entries.copy()
         self._counter = line._counter
@@ -283,6 +283,7 @@ class Group:
     def lines(self, model: str, now: float) -> Lines:
         """Return the lines to look for an account in."""
         lines = self._single.get(model, self._usual)
+        # Made when they are asked for: most models that failed once never are again.
         if lines is self._usual and model in self._worse and len(self._single) < OVERLAYS:
             lines = self._single[model] = self._usual.copied(model)
             for member in self._worse[model]:

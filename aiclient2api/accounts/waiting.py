@@ -31,6 +31,14 @@ class Wish:
     note: Note | None = None
 
 
+_Asked = tuple[str, frozenset[str]]
+
+
+def _asked(wish: Wish) -> _Asked:
+    """Return what decides whether there is an account for a wish."""
+    return wish.model, wish.exclude
+
+
 @attrs.define(eq=False)
 class Waiter:
     """
@@ -114,14 +122,19 @@ class WaitingRoom:
             self._looking = None
         if not self._waiters:
             return
+        refused: set[_Asked] = set()
         for waiter in tuple(self._waiters):
             if waiter not in self._waiters:
                 continue
-            lease = self._serve(waiter.wish)
+            # Whom nobody was free for a moment ago, nobody is free for now.
+            asked = _asked(waiter.wish)
+            lease = None if asked in refused else self._serve(waiter.wish)
             if lease is not None:
                 self._leave(waiter)
                 waiter.deferred.callback(lease)
-            elif self._hopeless(waiter):
+                continue
+            refused.add(asked)
+            if self._hopeless(waiter):
                 self._give_up(waiter)
         self._set_alarm()
 
@@ -149,7 +162,8 @@ class WaitingRoom:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        moments = (self._soonest(waiter.wish) for waiter in self._waiters)
+        wishes = {_asked(waiter.wish): waiter.wish for waiter in self._waiters}
+        moments = map(self._soonest, wishes.values())
         # 0 means that it is being found out: then somebody will say so.
         soonest = min((moment for moment in moments if moment), default=None)
         if soonest is not None:

@@ -145,6 +145,7 @@ class _Load:
             wait_for_account=reading.take(pool_keys.WAIT_FOR_ACCOUNT),
             max_error_count=reading.take(pool_keys.MAX_ERROR_COUNT),
             credential_switch_max_retries=reading.take(pool_keys.CREDENTIAL_SWITCH_MAX_RETRIES),
+            renew_early=pool_rules.renew_early(reading),
             rest=pool_rules.rest(reading),
             retry_budget=pool_rules.retry_budget(reading),
             probe=pool_rules.probe(reading, names),

@@ -75,6 +75,15 @@ CREDENTIAL_SWITCH_MAX_RETRIES = Key(
     5,
     "How many other accounts are tried for one request; 0: none.",
 )
+CRON_NEAR_MINUTES = Key(
+    "cron_near_minutes",
+    count(525_600, 15),
+    15,
+    "Minutes before its expiry that a login's token is renewed; 0: only when it has expired.",
+)
+CRON_REFRESH_TOKEN = Key(
+    "cron_refresh_token", read.yes_no, True, "false renews tokens only when a request needs one."
+)
 COOLDOWN_ENABLED: Key[bool | None] = Key(
     f"{_COOLDOWN}_enabled", read.yes_no, None, "true: rests after a 429 as the Node version has."
 )
@@ -184,6 +193,8 @@ POOL_KEYS: tuple[Key[Any], ...] = (
     WAIT_FOR_ACCOUNT,
     MAX_ERROR_COUNT,
     CREDENTIAL_SWITCH_MAX_RETRIES,
+    CRON_NEAR_MINUTES,
+    CRON_REFRESH_TOKEN,
     COOLDOWN_ENABLED,
     COOLDOWN_MS,
     COOLDOWN_JITTER_MS,

@@ -113,6 +113,12 @@ def retry_budget(reading: Reading) -> RetryBudget | None:
     return RetryBudget(**{key.name: part.take(key) for key in keys.BUDGET_KEYS})
 
 
+def renew_early(reading: Reading) -> float | None:
+    """Return how many seconds before its expiry a token is renewed, None if by no timer."""
+    minutes = reading.take(keys.CRON_NEAR_MINUTES)
+    return minutes * 60.0 if reading.take(keys.CRON_REFRESH_TOKEN) else None
+
+
 def rest(reading: Reading) -> Rest:
     """Return how long a limited account rests; the Node version's switch changes how long."""
     enabled = reading.take(keys.COOLDOWN_ENABLED)

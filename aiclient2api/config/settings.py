@@ -95,6 +95,8 @@ class Settings:
     :ivar wait_for_account: Seconds a request waits for an account that rests.
     :ivar max_error_count: Upstream faults in a row before an account rests; 0: never.
     :ivar credential_switch_max_retries: Other accounts that are tried in one exchange.
+    :ivar renew_early: Seconds before its expiry that a token is renewed; None: only when a
+        request needs one.
     :ivar rest: After a 429 that says nothing of when.
     :ivar retry_budget: None: no limit.
     :ivar fallback_chains: ``(provider, kind or pattern, (provider, ...))``.
@@ -130,6 +132,7 @@ class Settings:
     wait_for_account: float
     max_error_count: int
     credential_switch_max_retries: int
+    renew_early: float | None
     rest: Rest
     retry_budget: RetryBudget | None
     probe: Probe

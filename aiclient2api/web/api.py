@@ -13,7 +13,7 @@ from functools import partial
 
 import attrs
 from klein import Klein
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -280,11 +280,12 @@ class Api:
         """Answer those who have a key; tell errors as those of no dialect are told."""
         setup = self._setup()
 
-        def answered() -> None:
+        async def answered() -> None:
             setup.keyring.who(presented=presented_keys(request))
+            await setup.known()
             send_json(request, *answer(setup))
 
-        answering = maybeDeferred(answered)
+        answering = Deferred.fromCoroutine(answered())
         return answering.addErrback(lambda failure: fail(request, failure, setup.dialects[-1]))
 
     def _root(self, request: GatewayRequest) -> None:

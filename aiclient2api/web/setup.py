@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
+from twisted.internet.defer import Deferred, succeed
 
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.conversions import Conversions
@@ -51,6 +52,7 @@ class Setup:
     :ivar fallbacks: Who is asked where the first choice cannot answer.
     :ivar budget: How much of the traffic may be further tries; one for all requests.
     :ivar affinity: Whether conversations stay with their account.
+    :ivar known: Fires once it is known how the accounts fare.
     :ivar body_limit: Bytes a request body may have.
     :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
     """
@@ -73,6 +75,7 @@ class Setup:
     fallbacks: Fallbacks = attrs.field(factory=Fallbacks)
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     affinity: bool = True
+    known: Callable[[], Deferred[None]] = lambda: succeed(None)
     cors_origins: tuple[str, ...] = ()
 
     @property
