@@ -74,8 +74,9 @@ class RenewalsTests(SynchronousTestCase):
             early=lambda: self.early,
         )
         self.lines: list[str] = []
-        globalLogPublisher.addObserver(self.note)
-        self.addCleanup(globalLogPublisher.removeObserver, self.note)
+        observer: Any = self.note
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def note(self, event: LogEvent) -> None:
         """Keep what is logged as a warning."""
