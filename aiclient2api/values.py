@@ -204,6 +204,8 @@ class Account:
         seen for the first time only.
     :ivar check_health: Whether it is probed; None: as its provider is.
     :ivar check_model: The model it is probed with, or None.
+    :ivar patience: What the gateway's patience is for this account, where that differs; by
+        the names of `exchange.Patience`: retries, and seconds.
     :ivar credential: What it is asked with just now, where that is renewed while running.
     """
 
@@ -223,6 +225,7 @@ class Account:
     ill: bool = False
     check_health: bool | None = None
     check_model: str | None = None
+    patience: Mapping[str, float] = attrs.field(factory=dict)
     credential: Credential | None = attrs.field(default=None, repr=False)
 
 

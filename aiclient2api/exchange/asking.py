@@ -189,6 +189,8 @@ class Asking:
 
     def __attrs_post_init__(self) -> None:
         self._account = self.lease.account
+        if self._account.patience:
+            self.patience = attrs.evolve(self.patience, **self._account.patience)
 
     async def run(self) -> Ending:
         """
