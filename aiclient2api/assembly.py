@@ -93,7 +93,7 @@ def build_setup(
             unavailable[name] = configured.reason or "it has no account"
             continue
         provider: IProvider = factory.provider(name=name, runtime=runtime)
-        seats[name] = Seat(provider, pools.pool(name))
+        seats[name] = Seat(provider, pools.pool(name), free=not factory.needs_credential)
     timeouts = settings.timeouts
     setup = Setup(
         dialects=tuple(dialects),

@@ -144,6 +144,7 @@ def choose_provider(
     dialect: str | None = None,
     path: str | None = None,
     header: str | None = None,
+    strict: bool = True,
 ) -> Choice:
     """
     Choose by custom model, else model prefix, else path, else header, else the model's
@@ -155,23 +156,31 @@ def choose_provider(
     :param dialect: The name of the dialect the caller speaks.
     :param path: The provider named as first path segment, if any.
     :param header: The value of the ``Model-Provider`` header, if any.
+    :param strict: False to return a provider as well that cannot answer now: another one may
+        stand in for it.
     :raise InvalidRequest: if a provider was named that is not there.
     :raise ProviderUnavailable: if the chosen one cannot answer now.
     :raise UnknownModel: if nothing decides.
     """
+
+    def usable(name: str, *, where: str) -> str:
+        if not strict and name in directory.unavailable:
+            return name
+        return directory.named(name, where=where)
+
     named = path if path is not None else header
     custom = directory.custom_model(model, named=None if named in (AUTO, "") else named)
     if custom is not None:
-        provider = directory.named(custom.provider, where=f"custom model {custom.id}")
+        provider = usable(custom.provider, where=f"custom model {custom.id}")
         return Choice(provider, custom.model, "custom model", custom)
     names = {**dict.fromkeys(directory.unavailable), **dict.fromkeys(directory.served)}
     prefix, bare = split_prefix(model, names)
     if prefix is not None:
-        return Choice(directory.named(prefix, where="model prefix"), bare, "model prefix")
+        return Choice(usable(prefix, where="model prefix"), bare, "model prefix")
     if path is not None and path != AUTO:
-        return Choice(directory.named(path, where="path"), model, "path")
+        return Choice(usable(path, where="path"), model, "path")
     if header and header != AUTO and path is None:
-        return Choice(directory.named(header, where="Model-Provider header"), model, "header")
+        return Choice(usable(header, where="Model-Provider header"), model, "header")
     serving = [name for name, models in directory.served.items() if model in models]
     for candidates in (serving, directory.speaking(dialect, serving)):
         if len(candidates) == 1:
@@ -179,7 +188,7 @@ def choose_provider(
     if directory.default is None or AUTO in (path, header):
         raise UnknownModel(_undecided(model, serving), code="model_not_found", param="model")
     default = next(iter(directory.speaking(dialect, directory.defaults)), directory.default)
-    return Choice(directory.named(default, where="default provider"), model, "default")
+    return Choice(usable(default, where="default provider"), model, "default")
 
 
 def _undecided(model: str, serving: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ CELLS = {
     Phase.COOLING: "   . . . . . . . . . . P . . . J D . R c",
     Phase.EXHAUSTED: " . . . . . . . . . . P . . . J D . R e",
     Phase.REJECTED: "  . . . . . . . . . . P . . R J D . R j",
-    Phase.PROBING: "   R C E C J J J C R C . . . . J D . R p",
+    Phase.PROBING: "   R C E C J J J C R C P . . . J D . R p",
     Phase.DISABLED: "  . . . . . . . . . . . . . . . . R . d",
 }
 LATE_CELLS = {
@@ -232,11 +232,17 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(back.strikes, resting.strikes)
 
     def test_a_try_is_alone(self) -> None:
-        """While it is under way nobody else may have the account."""
+        """While it is under way nobody else may have the account, for a minute at most."""
         resting = Law().next(State(), Event(Kind.RATE_LIMITED), NOW)
         trying = Law().next(resting, Event(Kind.TAKEN), NOW + 5)
-        self.assertIsNone(trying.opens_at)
+        self.assertEqual(trying.opens_at, NOW + 5 + PROBE_SECONDS)
         self.assertTrue(trying.passing)
+        again = Law().next(trying, Event(Kind.TAKEN), NOW + 65)
+        self.assertEqual((again.back, again.opens_at), (Phase.COOLING, NOW + 125))
+
+    def test_a_rest_is_a_second_at_least(self) -> None:
+        """``retry-after-ms: 10`` is no reason to ask a hundred times a second."""
+        self.assertEqual(self.rests(Event(Kind.RATE_LIMITED, hint=0.01)), [1.0])
 
     def test_a_try_the_process_died_of_rests_on(self) -> None:
         """After a restart it is not tried again at once."""
@@ -272,11 +278,29 @@ class ScopeTests(SynchronousTestCase):
     """Whether an error is the account's or a model's."""
 
     def test_by_the_fault(self) -> None:
-        """Capacity and an unknown model are the model's, anything else the account's."""
+        """An unknown model is the model's, anything else the account's."""
         for fault in Fault:
             error = UpstreamError("no", fault=fault, status=500)
-            expected = fault in (Fault.CAPACITY, Fault.NOT_FOUND)
-            self.assertEqual(concerns_model(error), expected, fault)
+            self.assertEqual(concerns_model(error), fault is Fault.NOT_FOUND, fault)
+
+    def test_want_of_capacity_is_the_upstreams(self) -> None:
+        """Unless it says that it is one model that is crowded."""
+        for said, kind in (
+            (None, Kind.UPSTREAM_FAULT),
+            (False, Kind.UPSTREAM_FAULT),
+            (True, Kind.NO_CAPACITY),
+        ):
+            error = UpstreamError("no", fault=Fault.CAPACITY, status=503, of_model=said)
+            self.assertEqual((kind_of(error), concerns_model(error)), (kind, bool(said)))
+
+    def test_something_else_that_is_not_there(self) -> None:
+        """What a request refers to is the caller's affair; a page that is no API is not."""
+        error = UpstreamError("no", fault=Fault.NOT_FOUND, status=404, of_model=False)
+        self.assertIs(kind_of(error), Kind.CALLERS_FAULT)
+        error = UpstreamError(
+            "no", fault=Fault.NOT_FOUND, status=404, of_model=False, code="no_answer"
+        )
+        self.assertIs(kind_of(error), Kind.UPSTREAM_FAULT)
 
     def test_by_what_the_upstream_says(self) -> None:
         """A limit of one model is told by its provider; a caller's fault is nobody's."""

@@ -23,8 +23,8 @@ class AffinitiesTests(SynchronousTestCase):
         known = Affinities(ttl=60.0, size=10)
         known.bind(["session:x"], "a", 0.0)
         known.bind(["begin:y"], "b", 0.0)
-        self.assertEqual(known.find(["session:x", "begin:y"], 1.0), "a")
-        self.assertEqual(known.find(["session:z", "begin:y"], 1.0), "b")
+        self.assertEqual(known.find(["session:x", "begin:y"], 1.0), ("a", "session:x"))
+        self.assertEqual(known.find(["session:z", "begin:y"], 1.0), ("b", "begin:y"))
         self.assertIsNone(known.find(["session:z"], 1.0))
 
     def test_it_expires_when_it_is_not_used(self) -> None:
@@ -32,7 +32,7 @@ class AffinitiesTests(SynchronousTestCase):
         known = Affinities(ttl=60.0, size=10)
         known.bind(["x"], "a", 0.0)
         for now in (50.0, 100.0, 150.0):
-            self.assertEqual(known.find(["x"], now), "a")
+            self.assertEqual(known.find(["x"], now), ("a", "x"))
         self.assertIsNone(known.find(["x"], 211.0))
         self.assertEqual(len(known), 0)
 
@@ -43,7 +43,8 @@ class AffinitiesTests(SynchronousTestCase):
             known.bind([name], name.upper(), float(number))
         known.find(["w"], 3.0)
         known.bind(["z"], "Z", 4.0)
-        self.assertEqual([known.find([name], 5.0) for name in "wxyz"], ["W", None, "Y", "Z"])
+        found = [known.find([name], 5.0) for name in "wxyz"]
+        self.assertEqual(found, [("W", "w"), None, ("Y", "y"), ("Z", "z")])
         known.limit(ttl=60.0, size=1)
         self.assertEqual(len(known), 1)
 

@@ -92,6 +92,46 @@ class FallbackTests(GatewayTestCase):
         self.assertEqual(reply.headers["x-aiclient2api-model"], "gpt-4.1")
         self.assertEqual(len(self.upstream.sent), 2)
 
+    def test_a_provider_that_cannot_be_used_is_fallen_back_from(self) -> None:
+        """Switched off or without a credential: whoever stands in for it answers."""
+        self.build(
+            [good(messages_body("hello"))],
+            openai_api_key=None,
+            openai_base_url=None,
+            providerFallbackChain=self.CHAIN,
+        )
+        reply = self.ask("POST", "/v1/chat/completions", body(CHAT))
+        self.assertEqual(reply.status, 200, reply.body)
+        self.assertEqual(reply.headers["x-aiclient2api-provider"], "claude-custom")
+        self.assertEqual(self.ask("GET", "/ready", key=None).status, 200)
+
+    def test_a_count_is_worth_no_trouble(self) -> None:
+        """What the provider does not tell is estimated, and no account rests for it."""
+        counting = "/v1/messages/count_tokens"
+        limited = MemoryResponse(429, (*JSON, (b"retry-after", b"60")), [b"{}"])
+        self.build([bad(404), limited, bad(400), good(messages_body("hello"))])
+        headers = {"Model-Provider": "claude-custom"}
+        for _ in range(2):
+            reply = self.ask("POST", counting, body(CHAT), headers=headers)
+            self.assertEqual(reply.status, 200, reply.body)
+            self.assertEqual(reply.headers["x-aiclient2api-estimated"], "true")
+            self.assertGreater(reply.json()["input_tokens"], 0)
+            self.clock.advance(60)
+        self.assertEqual(self.ask("POST", counting, body(CHAT), headers=headers).status, 400)
+        reply = self.ask("POST", "/v1/messages", body(MESSAGES), headers=headers)
+        self.assertEqual(reply.status, 200, reply.body)
+
+    def test_an_answer_that_is_not_there_rests_nobody(self) -> None:
+        """``GET /v1/responses/{id}`` of an id that nobody knows is a 404, and that is all."""
+        self.build([bad(404), bad(404), good(responses_body("hello"))])
+        headers = {"Model-Provider": "openaiResponses-custom"}
+        for method in ("GET", "DELETE"):
+            reply = self.ask(method, "/v1/responses/resp_x", headers=headers)
+            self.assertEqual(reply.status, 404)
+        self.assertEqual(len(self.upstream.sent), 2)
+        asked = body({"model": "m", "input": "hi"})
+        self.assertEqual(self.ask("POST", "/v1/responses", asked, headers=headers).status, 200)
+
     def test_a_policy_refusal_is_told(self) -> None:
         """Nobody else is asked."""
         self.build([bad(400, code="content_filter")], providerFallbackChain=self.CHAIN)
@@ -217,6 +257,25 @@ class HealthRoutesTests(GatewayTestCase):
         self.ask("POST", "/openai-custom/v1/chat/completions", body(CHAT))
         self.assertEqual(self.ask("GET", "/ready", key=None).status, 503)
         self.build([bad(401)], providerFallbackChain=FallbackTests.CHAIN)
+        self.assertEqual(self.ask("GET", "/ready", key=None).status, 200)
+
+    def test_ready_in_auto_mode(self) -> None:
+        """The sandbox, which needs no account, says nothing of those who do."""
+        nobody = dict.fromkeys(
+            (
+                "claude_api_key",
+                "claude_base_url",
+                "gemini_api_key",
+                "gemini_api_base_url",
+            )
+        )
+        self.build([bad(401), bad(401)], model_provider="auto", **nobody)
+        for provider in ("openai-custom", "openaiResponses-custom"):
+            asked = {**CHAT, "model": f"{provider}:m"}
+            self.ask("POST", "/v1/chat/completions", body(asked))
+        self.assertEqual(self.ask("GET", "/ready", key=None).status, 503)
+        self.assertEqual(self.ask("GET", "/ready?provider=sandbox", key=None).status, 200)
+        self.build([], model_provider="sandbox")
         self.assertEqual(self.ask("GET", "/ready", key=None).status, 200)
 
     def test_how_accounts_fare(self) -> None:

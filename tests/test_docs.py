@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api.accounts.account import LONGEST_REST, PACES, Event, Kind, Law, Phase, State
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.accounts.pools import Pools
-from aiclient2api.accounts.selection import STRATEGIES
+from aiclient2api.accounts.lines import STRATEGIES
 from aiclient2api.accounts_cli_options import parse as parse_accounts
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner
@@ -40,7 +40,8 @@ from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import GatewayError
 from aiclient2api.exchange import Patience
 from aiclient2api.explain import explain
-from aiclient2api.interfaces import IDialect
+from aiclient2api.interfaces import IDialect, ILogins
+from aiclient2api.login_cli_options import parse_import, parse_login
 from aiclient2api.observe import webhook
 from aiclient2api.observe.observers import Observers
 from aiclient2api.probes import MOST as MOST_PROBES
@@ -66,6 +67,8 @@ PAGES = [
 
 HERE = ("127.0.0.1", "localhost")
 COMMANDS = ("aiclient2api", "bin/aiclient2api")
+OTHERS = (["accounts"], ["explain"], ["login"], ["import"])
+"""Commands with options of their own."""
 EVERYWHERE = ("--help", "--version")
 """Options that the command has besides those of the table."""
 
@@ -379,7 +382,7 @@ class CommandTests(DocsCase):
         used = [
             (words[0], word.partition("=")[0])
             for words in commands(*PAGES)
-            if words and words[0] in COMMANDS and words[1:2] not in (["accounts"], ["explain"])
+            if words and words[0] in COMMANDS and words[1:2] not in OTHERS
             for word in words
             if word.startswith("--")
         ]
@@ -407,6 +410,21 @@ class CommandTests(DocsCase):
             with redirect_stderr(StringIO()):
                 self.assertEqual(explain([*words, f"--state-dir={state}"]), 1, words)
         self.assertGreater(len(typed), 1)
+
+    def test_every_login_is_understood(self) -> None:
+        """Each ``login`` and ``import`` of the documentation is one that the program takes."""
+        typed = [words[1:] for words in commands(*PAGES) if words[1:2] in (["login"], ["import"])]
+        logins = {each.name: ILogins(each, None) for each in provider_factories()}
+        known = {name: each for name, each in logins.items() if each is not None}
+        for command, *words in typed:
+            if command == "import":
+                self.assertFalse(isinstance(parse_import(words)[0], int), words)
+                continue
+            options, choices, _ = parse_login(words, known)
+            assert not isinstance(options, int), words
+            mine = {option.name for option in known[options.provider].options}
+            self.assertLessEqual(set(choices), mine)
+        self.assertGreater(len(typed), 5)
 
     def test_every_variable_of_ours_is_read_somewhere(self) -> None:
         """An environment variable that is documented has an effect."""

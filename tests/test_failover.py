@@ -103,10 +103,12 @@ class FailoverCase(SynchronousTestCase):
         affinity: Affinity | None = None,
         wider: dict[str, Sequence[Way]] | None = None,
         unconvertible: Sequence[str] = (),
+        action: str = "generate",
     ) -> Deferred[None]:
         """Start an exchange over *ways*."""
         body = b'{"model":"m","messages":[],"stream":true}'
         request = OPENAI_CHAT.parse(body=body, route=Route(action="generate"))
+        asked = attrs.evolve(request, action=action)
         self.converted_for: list[str] = []
 
         async def convert(way: Way) -> Converted:
@@ -121,7 +123,7 @@ class FailoverCase(SynchronousTestCase):
         self.record = ExchangeRecord(
             id="x1",
             caller="c",
-            request=request,
+            request=asked,
             provider=ways[0].provider.name,
             model="m",
             began=self.clock.seconds(),
@@ -271,10 +273,52 @@ class AccountsTests(FailoverCase):
         self.assertEqual(error.status, 401)
         self.assertEqual(self.asked("one"), [f"one-{n}" for n in range(4)])
 
+    def test_a_fallback_is_asked_however_many_accounts_failed(self) -> None:
+        """Each further way may be tried with one account at least."""
+        one = self.way("one", [refusal(401) for _ in range(4)], accounts=8)
+        two = self.way("two", [refusal(401)], accounts=3)
+        three = self.way("three", [well()])
+        done = self.exchange(one, two, three, patience=Patience(max_switches=3, wait=0.0))
+        self.assert_served(done, "three three-0")
+        self.assertEqual((len(self.asked("one")), len(self.asked("two"))), (4, 1))
+
+    def test_the_error_names_whom_it_is_of(self) -> None:
+        """Not who was asked last."""
+        one = self.way("one", [refusal(429, wait="40")])
+        two = self.way("two", [refusal(401)])
+        self.error_of(self.exchange(one, two, patience=Patience(max_retries=0, wait=0.0)))
+        self.assertEqual((self.record.provider, self.record.account), ("one", "one-0"))
+
+    def test_what_is_no_answer_of_a_model_judges_nobody(self) -> None:
+        """A count, or a stored answer, that fails rests no account and asks no other."""
+        for action in ("count_tokens", "stored"):
+            for answer in (refusal(404), refusal(429, wait="60"), refusal(500)):
+                self.setUp()
+                way = self.way("one", [answer], accounts=3)
+                done = self.exchange(way, action=action, patience=Patience(max_retries=0))
+                self.error_of(done)
+                self.assertEqual(len(self.asked("one")), 1)
+                self.assertTrue(all(r.standing.usable for r in self.pools["one"].report()))
+        self.setUp()
+        way = self.way("one", [refusal(401)], accounts=3)
+        self.error_of(self.exchange(way, action="count_tokens"))
+        self.assertEqual(self.pools["one"].report()[0].standing.reason, "credential")
+
+    def test_what_the_request_refers_to(self) -> None:
+        """A 404 that is not about the model is the caller's affair."""
+        way = self.way("one", [refusal(404)], accounts=3)
+        self.assertEqual(self.error_of(self.exchange(way)).status, 404)
+        self.assertEqual(len(self.asked("one")), 1)
+        self.assertTrue(all(r.standing.usable for r in self.pools["one"].report()))
+
     def test_of_several_errors_the_one_that_tells_most(self) -> None:
         """A limit that passes is told before a key that is wrong, whoever was asked last."""
         way = self.way("one", [refusal(429, wait="40"), refusal(401)], accounts=2)
         error = self.error_of(self.exchange(way))
+        self.assertEqual((error.status, error.retry_after), (429, 40.0))
+        self.setUp()
+        answers = [refusal(429, wait="40"), refusal(429, wait="1500")]
+        error = self.error_of(self.exchange(self.way("one", answers, accounts=2)))
         self.assertEqual((error.status, error.retry_after), (429, 40.0))
 
     def test_the_soonest_return_is_told(self) -> None:
@@ -389,7 +433,8 @@ class ProvidersTests(FailoverCase):
     def test_another_model_of_the_same_account(self) -> None:
         """Where only the model was at fault, its account may be asked for another one."""
         for answer, asked in (
-            (refusal(503), 2),
+            (refusal(503, "model_capacity_exhausted"), 2),
+            (refusal(503), 1),
             (refusal(404, "model_not_found"), 2),
             (refusal(400, "context_length_exceeded"), 2),
             (refusal(429, wait="60"), 1),
@@ -461,6 +506,20 @@ class BudgetTests(FailoverCase):
         self.assertFalse(self.budget.allows())
         self.upstreams["one"].sent[2].reply(well())
         self.assert_served(done, "one one-2")
+
+    def test_an_answer_that_begins_needs_no_more_of_it(self) -> None:
+        """A long stream that was saved once does not keep others from being saved."""
+        self.budget = RetryBudget(share=0.0, floor=1)
+        begun = MemoryResponse(200, SSE, [STREAM[:-40]], end=None)
+        done = self.exchange(
+            self.way("one", [self.down(), begun], accounts=2),
+            patience=Patience(max_retries=0, wait=0.0),
+        )
+        self.assertTrue(self.reply.begun)
+        self.assertTrue(self.budget.allows())
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
+        self.assert_over()
 
     def test_the_share_is_of_what_is_at_work(self) -> None:
         """20 % of 100 are 20; of 10 the floor counts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +24,7 @@ DIRECTORY = Directory(
 )
 
 
-def choose(model: str, **named: str | None) -> Choice:
+def choose(model: str, **named: Any) -> Choice:
     """Choose among `DIRECTORY`."""
     return choose_provider(model=model, directory=DIRECTORY, **named)
 
@@ -104,7 +106,7 @@ class CustomModelTests(SynchronousTestCase):
         )
         self.directory = attrs.evolve(DIRECTORY, custom=(self.custom,))
 
-    def choose(self, model: str, **named: str | None) -> Choice:
+    def choose(self, model: str, **named: Any) -> Choice:
         """Choose where `custom` is known."""
         return choose_provider(model=model, directory=self.directory, **named)
 

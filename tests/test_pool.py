@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from aiclient2api.accounts.account import Law
 from aiclient2api.accounts.affinity import Affinities
 from aiclient2api.accounts.pool import AccountPool, Rules
+from aiclient2api.accounts.waiting import MOST, Wish
 from aiclient2api.errors import (
     Fault,
     NoAccount,
@@ -243,8 +244,10 @@ class RestTests(PoolCase):
     def test_a_model_without_capacity_rests_alone(self) -> None:
         """A crowded model is not the account's fault."""
         pool = self.pool(account("a"))
-        self.lease(pool, model="m1").failed(error=fault(Fault.CAPACITY))
-        self.refused(pool, model="m1")
+        crowded = UpstreamError("no", fault=Fault.CAPACITY, status=503, of_model=True)
+        self.lease(pool, model="m1").failed(error=crowded)
+        error = self.refused(pool, model="m1")
+        self.assertIn("1 cooling (capacity)", error.message)
         self.lease(pool, model="m2")
 
     def test_a_model_that_all_accounts_lack_is_unknown(self) -> None:
@@ -488,6 +491,80 @@ class WaitingTests(PoolCase):
         self.failureResultOf(waiting, NoAccount)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_try_that_says_nothing_is_given_up(self) -> None:
+        """A minute later another one may try; what becomes of the first one is late."""
+        pool = self.pool(account("a"))
+        self.lease(pool).failed(error=limited(5.0))
+        self.clock.advance(5)
+        silent = self.lease(pool)
+        self.clock.advance(59)
+        self.refused(pool)
+        self.clock.advance(1)
+        second = self.lease(pool)
+        second.answered()
+        silent.failed(error=limited(900.0))
+        self.lease(pool)
+
+    def test_who_waits_for_a_try_is_woken_by_another_account(self) -> None:
+        """It does not wait for the one that is being tried alone."""
+        pool = self.pool(account("a"), account("b"))
+        self.lease(pool).failed(error=limited(5.0))
+        self.lease(pool).failed(error=limited(7.0))
+        self.clock.advance(5)
+        self.lease(pool)
+        waiting = pool.acquire(model="m", wait=10.0)
+        self.clock.advance(1.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.2)
+        self.assertEqual(self.successResultOf(waiting).account.id, "b")
+
+    def test_nobody_queues_for_whom_it_has_asked(self) -> None:
+        """A busy account that was asked already is no reason to wait."""
+        pool = self.pool(account("a", concurrency=1, queue=5), account("b"))
+        self.lease(pool)
+        self.refused(pool, exclude=("a", "b"))
+        self.assertEqual(len(pool._waiting), 0)
+
+    def test_the_queue_has_room_for_all_models_together(self) -> None:
+        """However many names are asked for."""
+        pool = self.pool(account("a", concurrency=1, queue=2))
+        self.lease(pool)
+        waiting = [pool.acquire(model=f"m{n}") for n in range(2)]
+        self.refused(pool, model="m9")
+        for each in waiting:
+            self.assertNoResult(each)
+
+    def test_no_wait_is_longer_than_the_request_may_take(self) -> None:
+        """The exchange's own clock ends it."""
+        pool = self.pool(account("a", concurrency=1, queue=1))
+        self.lease(pool)
+        waiting = pool.acquire(model="m", limit=2.0)
+        self.clock.advance(2)
+        self.failureResultOf(waiting, NoAccount)
+
+    def test_thousands_that_wait_cost_no_more_than_they_are(self) -> None:
+        """Counted in questions put to the pool; and there is an end to it."""
+        pool = self.pool(account("a"))
+        self.lease(pool).failed(error=limited(5.0))
+        asked = 0
+        serve = pool._waiting._serve
+
+        def counted(wish: Wish) -> ILease | None:
+            nonlocal asked
+            asked += 1
+            return serve(wish)
+
+        pool._waiting._serve = counted
+        waiting = [pool.acquire(model="m", wait=10.0) for _ in range(MOST)]
+        self.assertEqual(asked, 0)
+        self.refused(pool, wait=10.0)
+        self.clock.advance(5)
+        self.successResultOf(waiting[0]).answered()
+        self.clock.advance(0)
+        for each in waiting[1:]:
+            self.successResultOf(each)
+        self.assertLess(asked, MOST + 10)
+
 
 class RefusalTests(PoolCase):
     """What is said when nobody is free."""
@@ -509,6 +586,14 @@ class RefusalTests(PoolCase):
         error = self.refused(pool)
         self.assertEqual((error.status, error.kind), (503, "overloaded"))
         self.assertIn("1 rejected (credential)", error.message)
+
+    def test_nobody_is_told_to_come_back_at_once(self) -> None:
+        """While a try is under way nobody knows; a second it is at least."""
+        pool = self.pool(account("a"))
+        self.lease(pool).failed(error=limited(5.0))
+        self.clock.advance(5)
+        self.lease(pool)
+        self.assertEqual(self.refused(pool).retry_after, 1.0)
 
     def test_the_wait_is_the_soonest(self) -> None:
         """Asked when it would lease one, the pool tells."""
@@ -573,6 +658,42 @@ class AffinityTests(PoolCase):
         later = Affinity(find=("response:resp_1",))
         self.assertEqual(self.order(pool, 3, affinity=later), [lease.account.id] * 3)
 
+    def test_what_one_account_keeps_no_other_is_asked_for(self) -> None:
+        """While it rests the request is refused, with when it is back."""
+        pool = self.pool(*map(account, "abc"))
+        lease = self.lease(pool)
+        lease.bind(names=("response:resp_1",))
+        lease.failed(error=limited(40.0))
+        later = Affinity(find=("response:resp_1",), bind=("begin:x",))
+        error = self.refused(pool, affinity=later)
+        self.assertEqual(error.retry_after, 40.0)
+        self.clock.advance(41)
+        self.assertEqual(self.order(pool, 1, affinity=later), [lease.account.id])
+
+    def test_an_edit_changes_no_order(self) -> None:
+        """Whoever was next is next, and an account that is new is one of many."""
+        for strategy in ("round_robin", "least_recently_used", "least_busy", "weighted"):
+            pool = self.pool(*map(account, "abc"), strategy=strategy)
+            self.order(pool, 300)
+            pool.adopt([account(id) for id in "abc"], Rules(strategy=strategy))
+            self.assertEqual(set(Counter(self.order(pool, 30)).values()), {10}, strategy)
+            pool.adopt([account(id) for id in "abcd"], Rules(strategy=strategy))
+            counts = Counter(self.order(pool, 40))
+            self.assertLessEqual(counts["d"], 11, strategy)
+            self.assertGreaterEqual(counts["d"], 9, strategy)
+
+    def test_a_hot_account_keeps_nobody_out(self) -> None:
+        """Conversations of one account do not put those that return at the end."""
+        pool = self.pool(*map(account, "abc"))
+        (hot,) = self.order(pool, 1, affinity=self.turns("x", first=True))
+        cold = next(id for id in "abc" if id != hot)
+        self.lease(pool, exclude=set("abc") - {cold}).failed(error=limited(30.0))
+        self.order(pool, 900, affinity=self.turns("x"))
+        self.clock.advance(31)
+        new = [Affinity(bind=(f"c{n}",)) for n in range(60)]
+        counts = Counter(self.order(pool, 1, affinity=each)[0] for each in new)
+        self.assertGreater(counts[cold], 20)
+
     def test_an_account_that_does_not_serve_the_model_is_no_home(self) -> None:
         """A conversation that changes the model goes to who serves it."""
         pool = self.pool(account("a", supported=("m1",)), account("b"))
@@ -583,6 +704,26 @@ class AffinityTests(PoolCase):
 
 class MemoryTests(PoolCase):
     """What is known after a restart."""
+
+    def test_what_a_client_that_left_had_counts(self) -> None:
+        """Once an answer has begun it is booked, as far as it was told."""
+        pool = self.pool(account("a"))
+        self.lease(pool).abandoned()
+        lease = self.lease(pool)
+        lease.answered()
+        lease.abandoned(usage=Usage(input=9, output=1))
+        lease = self.lease(pool)
+        lease.failed(error=fault(Fault.TRUNCATED), usage=Usage(input=4))
+        tally = pool.report()[0].tally
+        self.assertEqual((tally.requests, tally.failures, tally.input), (2, 1, 13))
+
+    def test_a_refusal_of_the_old_key_says_nothing_of_the_new(self) -> None:
+        """A request that began before the key was changed is late."""
+        pool = self.pool(account("a"))
+        lease = self.lease(pool)
+        pool.adopt([Account(provider="p", id="a", settings="new")], Rules())
+        lease.failed(error=fault(Fault.CREDENTIAL))
+        self.lease(pool)
 
     def test_rests_survive(self) -> None:
         """An account that rested rests on, to the second."""
@@ -805,6 +946,6 @@ class ProbeTests(PoolCase):
         self.assertTrue(pool.usable())
         self.clock.advance(1)
         trying = self.lease(pool)
-        self.assertTrue(pool.usable())
-        trying.failed(error=limited(30.0))
         self.assertFalse(pool.usable())
+        trying.answered()
+        self.assertTrue(pool.usable())

@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api.accounts.account import LONGEST_REST, Event, Kind, Law
 from aiclient2api.accounts.affinity import Affinities
 from aiclient2api.accounts.leases import Lease
+from aiclient2api.accounts.lines import STRATEGIES, Member, serves
 from aiclient2api.accounts.pool import AccountPool, Rules
-from aiclient2api.accounts.selection import STRATEGIES, Member, serves
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
 from aiclient2api.interfaces import ILease
 from aiclient2api.values import Account, Affinity, Usage
@@ -71,6 +71,7 @@ class Schedule:
             queue_seconds=chance.choice((0.5, 30.0)),
         )
         self.accounts = [self.account(n) for n in range(chance.randint(1, 6))]
+        self.out: list[Account] = []
         self.uses: list[Use] = []
         self.waiting: list[tuple[Deferred[ILease], set[str]]] = []
         self.served = 0
@@ -203,7 +204,16 @@ class Schedule:
     def edit(self) -> None:
         """Change the configuration."""
         at = self.chance.randrange(len(self.accounts))
-        self.accounts[at] = self.account(int(self.accounts[at].id[1:]))
+        what = self.chance.random()
+        if what < 0.2 and len(self.accounts) > 1:
+            self.out.append(self.accounts.pop(at))
+        elif what < 0.4 and self.out:
+            self.accounts.insert(at, self.out.pop())
+        elif what < 0.5:
+            strategy = self.chance.choice(tuple(STRATEGIES))
+            self.rules = attrs.evolve(self.rules, strategy=strategy)
+        else:
+            self.accounts[at] = self.account(int(self.accounts[at].id[1:]))
         self.pool.adopt(self.accounts, self.rules)
         self.clock.advance(0)
         self.gather()

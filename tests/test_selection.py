@@ -7,15 +7,8 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.accounts.account import Event, Kind, Law
-from aiclient2api.accounts.selection import (
-    OVERLAYS,
-    STRATEGIES,
-    Field,
-    Line,
-    Member,
-    least_loaded,
-    serves,
-)
+from aiclient2api.accounts.lines import STRATEGIES, Line, Member, least_loaded, serves
+from aiclient2api.accounts.selection import FEW, OVERLAYS, Field
 from aiclient2api.values import Account
 
 NOW = 1.79e9
@@ -79,21 +72,28 @@ class FieldTests(SynchronousTestCase):
             strategy = chance.choice(tuple(STRATEGIES))
             self.live(chance, strategy)
 
-    def live(self, chance: random.Random, strategy: str) -> None:
+    def test_against_a_plain_search_with_many_lists(self) -> None:
+        """The same where each account has a list of models of its own."""
+        for seed in range(20):
+            chance = random.Random(1000 + seed)
+            self.live(chance, chance.choice(tuple(STRATEGIES)), lists=3 * FEW)
+
+    def live(self, chance: random.Random, strategy: str, lists: int = 0) -> None:
         """Lease, return, rest and come back at random, and compare each time."""
         field, now, law = Field(strategy), NOW, Law()
         models = ("", "m1", "m2")
+        kinds = [(), (), ("m1",), *(("m1", "m2", f"own{n}") for n in range(lists))]
         members = [
             member(
                 n,
-                supported=chance.choice(((), (), ("m1",))),
+                supported=chance.choice(kinds),
                 unsupported=chance.choice(((), ("m2",))),
                 priority=chance.choice((0, 1)),
                 weight=chance.choice((1, 2)),
                 concurrency=chance.choice((0, 1)),
                 queue=chance.choice((0, 2)),
             )
-            for n in range(8)
+            for n in range(max(8, lists))
         ]
         for each in members:
             field.enter(each, now)
@@ -146,12 +146,17 @@ class FieldTests(SynchronousTestCase):
                 expected = min(allowed, key=key, default=None)
                 found = field.pick(model, lambda _: True, now, by_load=by_load)
                 self.assertEqual(found and key(found), expected and key(expected))
-            room = sum(
-                each.account.queue
-                for each in members
-                if serves(each.account, model) and each.busy and each.state.opens_at is not None
-            )
-            self.assertEqual(field.waiting_room(model), room)
+            for without in ((), members[:3]):
+                busy = [
+                    each
+                    for each in members
+                    if serves(each.account, model)
+                    and each.busy
+                    and each.state.opens_at is not None
+                    and each not in without
+                ]
+                room = sum(each.account.queue for each in busy)
+                self.assertEqual(field.busy(model, without), (len(busy), room))
             moments = [
                 each.opens_at(model)
                 for each in members

@@ -20,8 +20,11 @@ from aiclient2api.values import Standing
 LONGEST_REST = 3600.0
 """Seconds: no account rests for longer than this without being tried, whatever it was told."""
 
+SHORTEST_REST = 1.0
+"""Seconds: whatever an upstream says, an account is not tried more often than that."""
+
 PROBE_SECONDS = 60.0
-"""A try whose end is not known, because the process died, counts as failed for so long."""
+"""Seconds that a try is alone; if nothing is known of it by then, there may be another one."""
 
 LONGEST_HINT = 366 * 86400.0
 """Seconds: what is told of an upstream's hint goes no further."""
@@ -84,21 +87,27 @@ _KINDS = {
     Fault.TIMEOUT: Kind.UPSTREAM_FAULT,
     Fault.TRUNCATED: Kind.UPSTREAM_FAULT,
 }
-_OF_MODEL = frozenset({Kind.NO_CAPACITY, Kind.NOT_SERVED})
 _LIMITS = frozenset({Kind.RATE_LIMITED, Kind.OUT_OF_QUOTA})
 
 
 def kind_of(error: UpstreamError) -> Kind:
     """Return what an error means to the account that was asked."""
-    return _KINDS[error.fault]
+    kind = _KINDS[error.fault]
+    if kind is Kind.NO_CAPACITY and not error.of_model:
+        # Nobody said that it is the model: then the upstream is in trouble.
+        return Kind.UPSTREAM_FAULT
+    if kind is Kind.NOT_SERVED and error.of_model is False:
+        # Something else is not there: what the request refers to, or the API itself.
+        return Kind.UPSTREAM_FAULT if error.code == "no_answer" else Kind.CALLERS_FAULT
+    return kind
 
 
 def concerns_model(error: UpstreamError) -> bool:
     """Say whether only the model is concerned, and the rest of the account is not."""
     kind = kind_of(error)
-    if kind is Kind.CALLERS_FAULT:
-        return False
-    return kind in _OF_MODEL if error.of_model is None else error.of_model
+    if kind in _LIMITS:
+        return bool(error.of_model)
+    return kind in (Kind.NO_CAPACITY, Kind.NOT_SERVED)
 
 
 @attrs.frozen
@@ -203,7 +212,7 @@ _TRIED = {
     Phase.COOLING: True,
     Phase.EXHAUSTED: True,
     Phase.REJECTED: True,
-    Phase.PROBING: False,
+    Phase.PROBING: True,
     Phase.DISABLED: False,
 }
 """Whether an account in this state may be tried by one request once its time has come."""
@@ -228,7 +237,7 @@ class Pace:
     def seconds(self, strikes: int, hint: float | None, spread: float) -> float:
         """Return the length of a rest after so many faults in a row."""
         if hint is not None and math.isfinite(hint) and hint > 0:
-            return min(hint, self.hinted, LONGEST_REST)
+            return min(max(hint, SHORTEST_REST), self.hinted, LONGEST_REST)
         rest = self.first * 2.0 ** min(max(strikes - 1, 0), 30)
         return min(min(rest, self.longest) + spread, LONGEST_REST)
 
@@ -325,7 +334,7 @@ def _try(law: Law, state: State, event: Event, now: float) -> State:
         state,
         phase=Phase.PROBING,
         since=now,
-        back=state.phase,
+        back=state.back or state.phase,
         next_try=now + PROBE_SECONDS,
         generation=state.generation + 1,
     )
@@ -387,7 +396,7 @@ _IGNORED: Mapping[Kind, Rule] = dict.fromkeys(_ENDS, _stay)
 _ALWAYS: Mapping[Kind, Rule] = {
     Kind.DISABLED: _to(Phase.DISABLED),
     Kind.ENABLED: _stay,
-    Kind.RESET: _fresh,
+    Kind.RESET: _to(Phase.READY),
     Kind.CLOCK_SET_BACK: _rebase,
     Kind.ILL: _stay,
     Kind.TAKEN: _stay,
@@ -415,6 +424,8 @@ TABLE: Mapping[Phase, Mapping[Kind, Rule]] = {
     Phase.PROBING: {
         **_ALWAYS,
         **_FAILING,
+        # One that has said nothing for long is given up for another.
+        Kind.TAKEN: _try,
         Kind.SUCCEEDED: _fresh,
         # An upstream that finds fault with the request answers again.
         Kind.CALLERS_FAULT: _fresh,

@@ -33,8 +33,8 @@ class Affinities:
         self._ttl, self._size = ttl, size
         self._trim()
 
-    def find(self, names: Sequence[str], now: float) -> str | None:
-        """Return the id of the account that the first known one of *names* belongs to."""
+    def find(self, names: Sequence[str], now: float) -> tuple[str, str] | None:
+        """Return the id of the account that a name belongs to: the first known one, and which."""
         if self._ttl <= 0:
             return None
         for name in names:
@@ -47,7 +47,7 @@ class Affinities:
             if now < expires <= now + self._ttl:
                 self._known[key] = account, now + self._ttl
                 self._known.move_to_end(key)
-                return account
+                return account, name
             del self._known[key]
         return None
 

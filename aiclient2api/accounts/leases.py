@@ -12,7 +12,7 @@ from typing import Protocol
 import attrs
 from zope.interface import implementer
 
-from aiclient2api.accounts.selection import Member
+from aiclient2api.accounts.lines import Member
 from aiclient2api.errors import UpstreamError
 from aiclient2api.interfaces import ILease
 from aiclient2api.values import Account, Usage
@@ -27,7 +27,7 @@ class Lessor(Protocol):
     def ended(self, lease: Lease, usage: Usage | None, error: UpstreamError | None) -> None:
         """The exchange ended; well without an error."""
 
-    def abandoned(self, lease: Lease) -> None:
+    def abandoned(self, lease: Lease, usage: Usage | None) -> None:
         """Nothing was learnt."""
 
     def bound(self, lease: Lease, names: Sequence[str]) -> None:
@@ -43,6 +43,7 @@ class Lease:
     :ivar generation: The account's when the lease began, to tell whether it is late.
     :ivar model_generation: The same of its state for the model.
     :ivar over: How it ended, or None.
+    :ivar begun: True once the upstream began to answer.
     """
 
     account: Account
@@ -52,10 +53,12 @@ class Lease:
     pool: Lessor = attrs.field(repr=False)
     member: Member = attrs.field(repr=False)
     over: str | None = None
+    begun: bool = False
 
     def answered(self) -> None:
         """See `ILease`."""
         if self.over is None:
+            self.begun = True
             self.pool.proved(self)
 
     def succeeded(self, usage: Usage | None) -> None:
@@ -63,15 +66,15 @@ class Lease:
         self._end("succeeded")
         self.pool.ended(self, usage, None)
 
-    def failed(self, error: UpstreamError) -> None:
+    def failed(self, error: UpstreamError, usage: Usage | None = None) -> None:
         """See `ILease`."""
         self._end("failed")
-        self.pool.ended(self, None, error)
+        self.pool.ended(self, usage, error)
 
-    def abandoned(self) -> None:
+    def abandoned(self, usage: Usage | None = None) -> None:
         """See `ILease`."""
         self._end("abandoned")
-        self.pool.abandoned(self)
+        self.pool.abandoned(self, usage)
 
     def bind(self, names: Sequence[str]) -> None:
         """See `ILease`."""

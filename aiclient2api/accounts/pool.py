@@ -19,12 +19,15 @@ from aiclient2api.accounts import telling
 from aiclient2api.accounts.account import Event, Kind, Law, concerns_model, kind_of
 from aiclient2api.accounts.affinity import Affinities
 from aiclient2api.accounts.leases import Lease
+from aiclient2api.accounts.lines import Member, serves
 from aiclient2api.accounts.roster import Changed, Keeper, Roster
-from aiclient2api.accounts.selection import Member, serves
 from aiclient2api.accounts.waiting import Waiter, WaitingRoom, Wish
 from aiclient2api.errors import GatewayError, UpstreamError
 from aiclient2api.interfaces import IAccountPool, ILease
 from aiclient2api.values import Account, AccountReport, Affinity, Clock, Jitter, Usage
+
+KEPT = "response:"
+"""How names of what an upstream keeps begin: it keeps it for one account."""
 
 MESSAGE = 300
 """Characters of an upstream's words that are kept with an account."""
@@ -75,7 +78,7 @@ class AccountPool:
         self.name = name
         self._jitter = jitter
         self._affinities = affinities
-        self._waiting = WaitingRoom(clock, self._served, self._hopeless, self._soonest)
+        self._waiting = WaitingRoom(clock, self._served, self._hopeless, self._returns)
         self._roster = Roster(
             name,
             time=now,
@@ -133,20 +136,23 @@ class AccountPool:
         exclude: Collection[str] = (),
         affinity: Affinity | None = None,
         wait: float = 0.0,
+        limit: float | None = None,
         note: Callable[[str, str, str], None] | None = None,
     ) -> Deferred[ILease]:
         """See `IAccountPool`."""
         wish = Wish(model, frozenset(exclude), affinity, wait, note)
         if not self._roster.opening:
-            return self._acquire(wish)
+            return self._acquire(wish, limit)
         opening: Deferred[None] = Deferred(self._opening.remove)
         self._opening.append(opening)
-        return opening.addCallback(lambda _: self._acquire(wish))
+        return opening.addCallback(lambda _: self._acquire(wish, limit))
 
-    def _acquire(self, wish: Wish) -> Deferred[ILease]:
+    def _acquire(self, wish: Wish, limit: float | None) -> Deferred[ILease]:
         # Who has waited longer is served first.
-        self._waiting.look()
+        self._waiting.look_first()
         roster, now = self._roster, self._roster.now()
+        if wish.affinity is not None:
+            wish = self._firm(wish, now)
         telling.passed_by(roster, roster.counts, wish, now)
         lease = self._lease(wish, now)
         if lease is not None:
@@ -154,16 +160,30 @@ class AccountPool:
         if roster.field.lacks(wish.model):
             served = self._models if self._enabled else None
             return fail(telling.none_serves(self.name, wish.model, served))
-        queued = roster.field.waiting_room(wish.model) > self._waiting.queued(wish.model)
+        _, room = self._busy(wish)
+        queued = room > self._waiting.queued
         seconds = [self._rules.queue_seconds] if queued else []
         soonest = self._soonest(wish)
         if wish.wait > 0 and soonest is not None and soonest <= wish.wait:
             seconds.append(wish.wait)
-        if not seconds:
+        longest = max(seconds, default=0.0)
+        if limit is not None:
+            longest = min(longest, limit)
+        if longest <= 0 or self._waiting.full:
             return fail(self._none(wish))
         if wish.note is not None:
-            wish.note("waiting", "", f"for an account, up to {max(seconds):g} s")
-        return self._waiting.enter(wish, max(seconds), queued=queued, error=self._none)
+            wish.note("waiting", "", f"for an account, up to {longest:g} s")
+        return self._waiting.enter(wish, longest, queued=queued, error=self._none)
+
+    def _firm(self, wish: Wish, now: float) -> Wish:
+        """Return *wish* for just the account that keeps what the request goes on from."""
+        assert wish.affinity is not None
+        found = self._affinities.find(wish.affinity.find, now)
+        if found is None or not found[1].startswith(KEPT):
+            return wish
+        member = self._roster.member(found[0])
+        # One that is gone cannot be waited for; another may say what is wrong.
+        return wish if member is None else attrs.evolve(wish, firm=found[0])
 
     def _lease(self, wish: Wish, now: float) -> Lease | None:
         member, why, bind = self._choose(wish, now)
@@ -174,7 +194,8 @@ class AccountPool:
         if wish.note is not None:
             tried = "; a try, for its rest is over" if member.state.rests else ""
             wish.note("chosen", member.account.id, why + tried)
-        return self._take(member, wish.model, now)
+        by = {"least loaded": "load", self._rules.strategy: "turn"}.get(why, "")
+        return self._take(member, wish.model, now, by=by)
 
     def _choose(self, wish: Wish, now: float) -> tuple[Member | None, str, bool]:
         """Return who is next, why, and whether its conversation is to stay with it."""
@@ -184,7 +205,7 @@ class AccountPool:
             by_load = self._rules.strategy != "fill_first" and bool(wish.affinity.bind)
             bind = True
             found = self._affinities.find(wish.affinity.find, now)
-            member = None if found is None else self._roster.member(found)
+            member = None if found is None else self._roster.member(found[0])
             if member is not None and accepts(member) and serves(member.account, wish.model):
                 if not member.busy:
                     return member, "its conversation's account", True
@@ -193,14 +214,14 @@ class AccountPool:
         member = self._roster.field.pick(wish.model, accepts, now, by_load=by_load)
         return member, "least loaded" if by_load else self._rules.strategy, bind
 
-    def _take(self, member: Member, model: str, now: float) -> Lease:
+    def _take(self, member: Member, model: str, now: float, *, by: str = "") -> Lease:
         roster = self._roster
         if member.state.rests:
             roster.happen(member, Event(Kind.TAKEN), now)
         single = member.models.get(model)
         if single is not None and single.rests:
             roster.happen_to_model(member, model, Event(Kind.TAKEN), now)
-        roster.field.taken(member, now)
+        roster.field.taken(member, now, by=by)
         return Lease(
             account=member.account,
             model=model,
@@ -217,33 +238,37 @@ class AccountPool:
 
     def _soonest(self, wish: Wish) -> float | None:
         """Return in how many seconds somebody returns; 0 where that is being found out."""
-
-        def accepts(member: Member) -> bool:
-            return member.account.id not in wish.exclude
-
+        accepts = _sparing(wish)
         for member, model in self._roster.passing:
             serving = model in ("", wish.model) and serves(member.account, wish.model)
             if serving and accepts(member):
                 return 0.0
+        return self._returns(wish)
+
+    def _returns(self, wish: Wish) -> float | None:
+        """Return in how many seconds the first of those that rest is back."""
         now = self._roster.now()
-        soonest = self._roster.field.soonest(wish.model, accepts, now)
+        soonest = self._roster.field.soonest(wish.model, _sparing(wish), now)
         return None if soonest is None else max(0.0, soonest - now)
 
     def _hopeless(self, waiter: Waiter) -> bool:
         """Say whether nobody returns before a request gives up waiting."""
-        if waiter.queued and self._busy(waiter.wish.model):
+        if waiter.queued and self._busy(waiter.wish)[0]:
             return False
         soonest = self._soonest(waiter.wish)
         return soonest is None or soonest > waiter.left
 
-    def _busy(self, model: str) -> bool:
-        return any(group.occupied for group in self._roster.field.serving(model))
+    def _busy(self, wish: Wish) -> tuple[int, int]:
+        """Return how many are busy that would serve, and how many requests may wait."""
+        excluded = (self._roster.member(id) for id in wish.exclude)
+        without = [member for member in excluded if member is not None]
+        return self._roster.field.busy(wish.model, without)
 
     def _none(self, wish: Wish) -> GatewayError:
         return telling.none_free(
             self.name,
-            self._roster.counts,
-            busy=self._busy(wish.model),
+            self._roster.field.states(wish.model, self._roster.counts),
+            busy=self._busy(wish)[0] > 0,
             soonest=self._soonest(wish),
         )
 
@@ -271,9 +296,11 @@ class AccountPool:
         self._settle(lease, event, error, now)
         self._returned(member, now)
 
-    def abandoned(self, lease: Lease) -> None:
-        """Note that nothing was learnt of an account."""
+    def abandoned(self, lease: Lease, usage: Usage | None) -> None:
+        """Note that nothing was learnt of an account; what it has done counts all the same."""
         now = self._roster.now()
+        if lease.begun:
+            lease.member.book(usage, failed=False, now=now)
         self._settle(lease, _ABANDONED, None, now)
         self._returned(lease.member, now)
 
@@ -290,8 +317,11 @@ class AccountPool:
             roster.happen_to_model(member, model, _late(told) if late else told, now)
             if not late:
                 lease.model_generation = member.generation_of(model)
-        # Who says that of a model is in order itself.
-        told = _SUCCEEDED if of_model else event
+        told = event
+        if of_model:
+            # Who says that there is no such model is in order itself; of a limit or of want
+            # of capacity nobody knows.
+            told = _SUCCEEDED if event.kind is Kind.NOT_SERVED else _ABANDONED
         late = member.state.generation != lease.generation
         roster.happen(member, _late(told) if late else told, now)
         if not late:
@@ -318,10 +348,7 @@ class AccountPool:
 
     def usable(self) -> bool:
         """See `IAccountPool`."""
-        if self._roster.opening:
-            return False
-        # One that is being tried counts: who waits for that to be known would never ask.
-        return self._roster.field.usable(self._roster.now()) or bool(self._roster.passing)
+        return not self._roster.opening and self._roster.field.usable(self._roster.now())
 
     def snapshot(self) -> Sequence[Account]:
         """See `IAccountPool`."""
@@ -370,9 +397,20 @@ def _late(event: Event) -> Event:
     return attrs.evolve(event, late=True)
 
 
+def _sparing(wish: Wish) -> Callable[[Member], bool]:
+    def accepts(member: Member) -> bool:
+        id = member.account.id
+        return id not in wish.exclude and wish.firm in (None, id)
+
+    return accepts
+
+
 def _accepting(wish: Wish, now: float) -> Callable[[Member], bool]:
     def accepts(member: Member) -> bool:
         opens = member.opens_at(wish.model)
-        return opens is not None and opens <= now and member.account.id not in wish.exclude
+        if opens is None or opens > now:
+            return False
+        id = member.account.id
+        return id not in wish.exclude and wish.firm in (None, id)
 
     return accepts

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from aiclient2api.accounts import records
 from aiclient2api.accounts.account import Event, Kind, Law, State
-from aiclient2api.accounts.selection import MODELS, Field, Member
+from aiclient2api.accounts.lines import Member
+from aiclient2api.accounts.selection import MODELS, Field
 from aiclient2api.values import Account, AccountReport, Standing
 
 
@@ -94,7 +95,7 @@ class Roster:
         """
         now = self.now()
         old, self._members = self._members, {}
-        self._law, self.field = law, Field(strategy)
+        self._law, self.field = law, Field(strategy, self.field)
         for index, account in enumerate(accounts):
             member = old.pop(account.id, None)
             if member is None and (member := self._leaving.pop(account.id, None)) is not None:
@@ -265,6 +266,8 @@ class Roster:
         if now < self._last - 1.0:
             for member in self._members.values():
                 self._set_back(member, now)
+                # Whose rest was over may rest again.
+                self._enter(member, now)
         self._last = now
         return now
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiclient2api.accounts.account import Kind
-from aiclient2api.accounts.selection import Member, serves
+from aiclient2api.accounts.lines import Member, serves
 from aiclient2api.accounts.waiting import Wish
 from aiclient2api.errors import NoAccount, ProviderUnavailable, UnknownModel
 from aiclient2api.values import Standing
@@ -65,6 +65,7 @@ def none_free(name: str, counts: Counts, *, busy: bool, soonest: float | None) -
     """
     Return the error for a request that nobody can take.
 
+    :param counts: Those of the model that was asked for among them.
     :param busy: True if some have as much to do as they may.
     :param soonest: In how many seconds somebody returns, None if nobody knows.
     """
@@ -72,9 +73,10 @@ def none_free(name: str, counts: Counts, *, busy: bool, soonest: float | None) -
     told = [f"{count} {state} ({reason})" for (state, reason), count in sorted(resting.items())]
     if busy:
         told.append("others have as much to do as they may")
-    back = "" if soonest is None else f" The first may be back in {max(soonest, 1.0):.0f} s."
-    if soonest is None and busy:
-        soonest = 1.0
+    if soonest is not None or busy:
+        # 0 means that it is being found out: nobody knows how long that takes.
+        soonest = max(soonest or 0.0, 1.0)
+    back = "" if soonest is None else f" The first may be back in {soonest:.0f} s."
     reasons = {reason for _, reason in resting}
     return NoAccount(
         f"No account of {name} can take this request now: "

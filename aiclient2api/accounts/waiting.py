@@ -2,11 +2,14 @@
 Requests that wait for an account, the first come first served, none without a deadline.
 
 It knows nothing of accounts: it asks whether somebody can be served now, and when it is
-worth asking again.
+worth asking again. What it costs does not grow with the number of those who wait, but only
+with that of the different things they wait for.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable
 
 import attrs
@@ -19,24 +22,27 @@ from aiclient2api.values import Affinity, Clock
 
 Note = Callable[[str, str, str], None]
 
+MOST = 1000
+"""Requests of one pool that may wait at a time."""
+
 
 @attrs.frozen
 class Wish:
-    """What `IAccountPool.acquire` was asked for."""
+    """
+    What `IAccountPool.acquire` was asked for.
+
+    :ivar firm: The one account that will do, if only one will.
+    """
 
     model: str
     exclude: frozenset[str] = frozenset()
     affinity: Affinity | None = None
     wait: float = 0.0
     note: Note | None = None
+    firm: str | None = None
 
 
-_Asked = tuple[str, frozenset[str]]
-
-
-def _asked(wish: Wish) -> _Asked:
-    """Return what decides whether there is an account for a wish."""
-    return wish.model, wish.exclude
+_Key = tuple[str, frozenset[str], str | None]
 
 
 @attrs.define(eq=False)
@@ -48,6 +54,7 @@ class Waiter:
     """
 
     wish: Wish
+    serial: int
     queued: bool
     error: Callable[[Wish], GatewayError]
     clock: Clock
@@ -60,14 +67,19 @@ class Waiter:
         """Return how many seconds it waits still."""
         return float(self.deadline - self.clock.seconds())
 
+    @property
+    def key(self) -> _Key:
+        """Return what it has in common with all who are served by the same accounts."""
+        return self.wish.model, self.wish.exclude, self.wish.firm
+
 
 class WaitingRoom:
     """
-    Those who wait.
+    Those who wait, in lines of those who wait for the same.
 
     :param serve: Returns a lease for a wish if there is one now.
     :param hopeless: Says whether waiting leads to nothing.
-    :param soonest: Returns in how many seconds it is worth asking again, or None.
+    :param returns: Returns in how many seconds somebody returns who rests, or None.
     """
 
     def __init__(
@@ -75,22 +87,25 @@ class WaitingRoom:
         clock: Clock,
         serve: Callable[[Wish], ILease | None],
         hopeless: Callable[[Waiter], bool],
-        soonest: Callable[[Wish], float | None],
+        returns: Callable[[Wish], float | None],
     ) -> None:
         self._clock = clock
         self._serve = serve
         self._hopeless = hopeless
-        self._soonest = soonest
-        self._waiters: dict[Waiter, None] = {}
+        self._returns = returns
+        self._lines: dict[_Key, dict[Waiter, None]] = {}
+        self._count = self.queued = 0
+        self._serials = itertools.count()
         self._alarm: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return self._count
 
-    def queued(self, model: str) -> int:
-        """Return how many wait for a busy account to serve *model*."""
-        return sum(1 for each in self._waiters if each.queued and each.wish.model == model)
+    @property
+    def full(self) -> bool:
+        """Say whether nobody more may wait."""
+        return self._count >= MOST
 
     def enter(
         self, wish: Wish, seconds: float, *, queued: bool, error: Callable[[Wish], GatewayError]
@@ -100,74 +115,103 @@ class WaitingRoom:
 
         :param error: Makes the error; called when nothing came of it.
         """
-        waiter = Waiter(wish, queued, error, self._clock, self._clock.seconds() + seconds)
+        now = self._clock.seconds()
+        waiter = Waiter(wish, next(self._serials), queued, error, self._clock, now + seconds)
         waiter.deferred = Deferred(lambda _: self._leave(waiter))
         waiter.timer = self._clock.callLater(seconds, self._give_up, waiter)
-        self._waiters[waiter] = None
-        self._set_alarm()
+        self._lines.setdefault(waiter.key, {})[waiter] = None
+        self._count += 1
+        self.queued += queued
+        self._sooner(self._returns(wish))
         return waiter.deferred
 
     def close(self) -> None:
         """Send everybody away, and look no more."""
-        for waiter in tuple(self._waiters):
-            self._give_up(waiter)
+        for line in tuple(self._lines.values()):
+            for waiter in tuple(line):
+                self._give_up(waiter)
+        self._look_no_more()
+
+    def look_first(self) -> None:
+        """Serve those who wait before somebody new, if anything has changed."""
         if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+            self.look()
 
     def look(self) -> None:
         """Serve whom it can be served now; send away whom it never will."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
-        if not self._waiters:
-            return
-        refused: set[_Asked] = set()
-        for waiter in tuple(self._waiters):
-            if waiter not in self._waiters:
+        self._look_no_more()
+        heads = [(next(iter(line)).serial, key) for key, line in self._lines.items()]
+        heapq.heapify(heads)
+        while heads:
+            _, key = heapq.heappop(heads)
+            line = self._lines.get(key)
+            if not line:
                 continue
-            # Whom nobody was free for a moment ago, nobody is free for now.
-            asked = _asked(waiter.wish)
-            lease = None if asked in refused else self._serve(waiter.wish)
-            if lease is not None:
-                self._leave(waiter)
-                waiter.deferred.callback(lease)
+            waiter = next(iter(line))
+            lease = self._serve(waiter.wish)
+            if lease is None:
+                self._give_hopeless_up(key)
                 continue
-            refused.add(asked)
-            if self._hopeless(waiter):
-                self._give_up(waiter)
+            self._leave(waiter)
+            if line:
+                heapq.heappush(heads, (next(iter(line)).serial, key))
+            waiter.deferred.callback(lease)
         self._set_alarm()
 
     def look_later(self) -> None:
         """Look as soon as what goes on now is over."""
-        if self._waiters and self._looking is None:
+        if self._count and self._looking is None:
             self._looking = self._clock.callLater(0, self._look)
 
     def _look(self) -> None:
         self._looking = None
         self.look()
 
+    def _look_no_more(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _give_hopeless_up(self, key: _Key) -> None:
+        # Who came first gives up first, or nearly so: the rest need not be looked at.
+        while (line := self._lines.get(key)) and self._hopeless(waiter := next(iter(line))):
+            self._give_up(waiter)
+
     def _give_up(self, waiter: Waiter) -> None:
         self._leave(waiter)
         waiter.deferred.errback(waiter.error(waiter.wish))
 
     def _leave(self, waiter: Waiter) -> None:
-        self._waiters.pop(waiter, None)
+        line = self._lines.get(waiter.key)
+        if line is None or waiter not in line:
+            return
+        del line[waiter]
+        self._count -= 1
+        self.queued -= waiter.queued
+        if not line:
+            del self._lines[waiter.key]
         if waiter.timer is not None and waiter.timer.active():
             waiter.timer.cancel()
-        if not self._waiters:
+        if not self._count:
             self._set_alarm()
+            self._look_no_more()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        wishes = {_asked(waiter.wish): waiter.wish for waiter in self._waiters}
-        moments = map(self._soonest, wishes.values())
-        # 0 means that it is being found out: then somebody will say so.
-        soonest = min((moment for moment in moments if moment), default=None)
-        if soonest is not None:
-            self._alarm = self._clock.callLater(soonest, self._rung)
+        for line in self._lines.values():
+            self._sooner(self._returns(next(iter(line)).wish))
+
+    def _sooner(self, seconds: float | None) -> None:
+        """Have a look in so many seconds, unless there will be one before."""
+        if seconds is None:
+            return
+        if self._alarm is not None:
+            if self._alarm.getTime() <= self._clock.seconds() + seconds:
+                return
+            self._alarm.cancel()
+        self._alarm = self._clock.callLater(seconds, self._rung)
 
     def _rung(self) -> None:
         self._alarm = None

@@ -22,6 +22,14 @@ from aiclient2api.values import Account
 
 T = TypeVar("T")
 
+_FOR_ONE = (keys.REQUEST_MAX_RETRIES, keys.REQUEST_BASE_DELAY, keys.TIMEOUTS)
+"""Keys of ``config.json`` that an account may have for itself alone."""
+
+_OWN_CLOCKS = frozenset({"response_headers", "first_event", "idle"})
+"""Clocks that run for one account; the others run for a connection, a client, an exchange."""
+
+_CLOCKS = by_fold(keys.TIMEOUT_KEYS)
+
 
 @attrs.frozen
 class ProviderConfig:
@@ -116,7 +124,7 @@ class ProviderReader:
         return kind.free or bool(draft.secrets or draft.files) or (kind.built and draft.local)
 
     def _provider(self, kind: Kind, name: str, entries: list[Document]) -> ProviderConfig:
-        known = by_fold([*keys.ACCOUNT_KEYS, *(field.key for field in kind.fields)])
+        known = by_fold([*keys.ACCOUNT_KEYS, *_FOR_ONE, *(field.key for field in kind.fields)])
         pool = _Pool(
             kind=kind,
             name=name,
@@ -250,6 +258,9 @@ class _Pool:
         for key in entry.present(self.every, self.findings):
             if key.name in self.fields:
                 continue
+            if key is keys.TIMEOUTS:
+                told[key.name] = self._clocks(own)
+                continue
             if key.folds[0] in self.known:
                 told[key.name] = own.take(key)
                 continue
@@ -259,6 +270,27 @@ class _Pool:
                     f"{given.where}: has no effect in an account of {self.kind.name}"
                 )
         return told
+
+    def _clocks(self, own: Reading) -> Mapping[str, float]:
+        """Return the clocks of an account; the user is told which of them are for all."""
+        given = own.given(keys.TIMEOUTS)
+        if given is None:
+            return {}
+        values = own.read(given, keys.TIMEOUTS, keys.TIMEOUTS.default)
+        document = Document(f"{given.where}.", given.place, values)
+        clocks = Reading((document,), self.findings)
+        found: dict[str, float] = {}
+        for key in document.present(_CLOCKS, self.findings):
+            clock = clocks.given(key)
+            if clock is None:
+                continue
+            if key.name in _OWN_CLOCKS:
+                found[key.name] = clocks.read(clock, key, key.default)
+            elif self.kind.built:
+                self.findings.warn(
+                    f"{clock.where}: has no effect in an account; write it in config.json, for all"
+                )
+        return found
 
     def _account(self, draft: Draft, told: Mapping[str, Any], identity: str) -> Account:
         def say(key: Key[T]) -> T:
@@ -284,7 +316,18 @@ class _Pool:
             ill=not say(keys.IS_HEALTHY),
             check_health=say(keys.CHECK_HEALTH),
             check_model=say(keys.CHECK_MODEL_NAME) or None,
+            patience=_patience(told),
         )
+
+
+def _patience(told: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return what an account says of retries and clocks, as `Account.patience` names it."""
+    found: dict[str, float] = dict(told.get(keys.TIMEOUTS.name, ()))
+    if keys.REQUEST_MAX_RETRIES.name in told:
+        found["max_retries"] = told[keys.REQUEST_MAX_RETRIES.name]
+    if keys.REQUEST_BASE_DELAY.name in told:
+        found["base_delay"] = told[keys.REQUEST_BASE_DELAY.name] / 1000
+    return found
 
 
 def _unfit(draft: Draft) -> str | None:

@@ -79,6 +79,8 @@ _TOO_LONG = re.compile(
     r"context[ _](length|window)|prompt is too long|input token count.{0,40}exceeds", re.IGNORECASE
 )
 
+_MODEL = re.compile(r"\bmodels?\b", re.IGNORECASE)
+
 
 def told_error(message: object, words: Iterable[object], *, stream: bool = True) -> UpstreamError:
     """
@@ -101,7 +103,9 @@ def told_error(message: object, words: Iterable[object], *, stream: bool = True)
     )
     if fault is Fault.CALLER and _TOO_LONG.search(text):
         fault = Fault.CONTEXT
-    return UpstreamError(text, fault=fault, status=status, code=code)
+    # Where nobody names the model, it is something else that is not there.
+    of_model = _MODEL.search(text) is not None if fault is Fault.NOT_FOUND else None
+    return UpstreamError(text, fault=fault, status=status, code=code, of_model=of_model)
 
 
 def _meaning(word: str | int) -> tuple[Fault, int] | None:

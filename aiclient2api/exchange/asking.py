@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -190,7 +190,8 @@ class Asking:
     def __attrs_post_init__(self) -> None:
         self._account = self.lease.account
         if self._account.patience:
-            self.patience = attrs.evolve(self.patience, **self._account.patience)
+            own: Any = self._account.patience
+            self.patience = attrs.evolve(self.patience, **own)
 
     async def run(self) -> Ending:
         """

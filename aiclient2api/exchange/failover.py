@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from aiclient2api.accounts.account import concerns_model
+from aiclient2api.accounts.account import Kind, concerns_model, kind_of
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.dialects.convert import Converted
 from aiclient2api.errors import (
@@ -45,10 +45,8 @@ from aiclient2api.values import (
     Jitter,
     Outcome,
     Step,
+    Usage,
 )
-
-# Whoever is asked, the answer would be the same.
-_FINAL = frozenset({Fault.CALLER, Fault.POLICY, Fault.CONTEXT})
 
 # What may come of an upstream in trouble: asking on adds to it. Anything else is one
 # account's own affair, and the next one has nothing to do with it.
@@ -132,6 +130,7 @@ class Exchange:
     _asked: dict[tuple[str, str], set[str]] = attrs.field(factory=dict, init=False)
     _last: Asking | None = attrs.field(default=None, init=False)
     _error: GatewayError | None = attrs.field(default=None, init=False)
+    _blamed: tuple[str, str, str] | None = attrs.field(default=None, init=False)
     _switches: int = attrs.field(default=0, init=False)
     _trying: bool = attrs.field(default=False, init=False)
 
@@ -188,10 +187,12 @@ class Exchange:
             if lease is None:
                 return None, None
             ending, error = await self._by_lease(way, lease)
-            if ending is not None or (error is not None and error.fault is Fault.CONTEXT):
+            if ending is not None or error is None or error.fault is Fault.CONTEXT:
                 return ending, error
-            if error is None:
-                return None, None
+            if self._switches >= self.patience.max_switches:
+                # Each further way may still be tried with one account.
+                return None, error
+            self._switches += 1
 
     async def _by_waiting(self, ways: Sequence[Way]) -> Ending:
         """Wait for the first account that returns, if one does so soon enough."""
@@ -206,7 +207,8 @@ class Exchange:
                 if (seconds := way.pool.soonest(model=way.model, exclude=self._past(way)))
                 is not None
             ]
-            if left <= 0 or not soonest or min(soonest)[0] > left:
+            spent = self._switches >= self.patience.max_switches
+            if left <= 0 or spent or not soonest or min(soonest)[0] > left:
                 raise self._final(ways)
             way = ways[min(soonest)[1]]
             lease = await self._leased(way, wait=left)
@@ -217,6 +219,7 @@ class Exchange:
                 return ending
             if error is None or error.fault is Fault.CONTEXT:
                 raise self._final(ways)
+            self._switches += 1
 
     async def _leased(self, way: Way, *, wait: float) -> ILease | None:
         def note(what: str, account: str, why: str) -> None:
@@ -229,6 +232,7 @@ class Exchange:
                 exclude=self._past(way),
                 affinity=self.affinity() if several else None,
                 wait=wait,
+                limit=time_left(self.record, self.patience, self.clock),
                 note=note,
             )
         except (ProviderUnavailable, UnknownModel) as error:
@@ -264,6 +268,7 @@ class Exchange:
         record = self.record
         record.provider, record.model = way.provider.name, way.model
         record.account = lease.account.id
+        self._last = None
         try:
             converted = await self.convert(way)
             asking = self._last = self._asking(way, lease, converted)
@@ -284,7 +289,7 @@ class Exchange:
             return None, None
         except BaseException:
             # The client left, or the fault is ours: the account did nothing wrong.
-            lease.abandoned()
+            lease.abandoned(usage=self._usage)
             raise
         if ending.error is None:
             self._remember(lease, asking.watcher)
@@ -304,10 +309,16 @@ class Exchange:
             clock=self.clock,
             jitter=self.jitter,
             observers=self.observers,
-            head=lambda: self.head(self.record, converted),
+            head=lambda: self._begun(converted),
             alternative=lambda: self._alternative(way),
             may_retry=self._affordable,
         )
+
+    def _begun(self, converted: Converted) -> Headers:
+        """Return the head of an answer that begins: the trouble is over."""
+        self.budget.trying -= self._trying
+        self._trying = False
+        return self.head(self.record, converted)
 
     def _remember(self, lease: ILease, watcher: IWatcher | None) -> None:
         """What an upstream keeps, it keeps for one account."""
@@ -315,32 +326,40 @@ class Exchange:
             lease.bind(names=(f"response:{watcher.reply_id}",))
 
     def _give_back(self, lease: ILease, error: UpstreamError) -> None:
-        if error.code == "gateway_bug":
-            lease.abandoned()
+        # What came of a mere question says nothing of how answers would fare.
+        if error.code == "gateway_bug" or not (self._judging or error.fault is Fault.CREDENTIAL):
+            lease.abandoned(usage=self._usage)
         else:
-            lease.failed(error)
+            lease.failed(error=error, usage=self._usage)
+
+    @property
+    def _judging(self) -> bool:
+        """Say whether it is an answer of a model that is asked for."""
+        return bool(self.record.request.action == "generate")
+
+    @property
+    def _usage(self) -> Usage | None:
+        watcher = self._last.watcher if self._last is not None else None
+        return None if watcher is None else watcher.usage
 
     # --- whether to go on -------------------------------------------------------
 
     def _alternative(self, way: Way) -> bool:
         """Say whether another account could answer at once."""
-        if self._switches >= self.patience.max_switches:
-            return False
         after = self.ways[self.ways.index(way) :] if way in self.ways else (way,)
         return any(each.pool.ready(model=each.model, exclude=self._past(each)) for each in after)
 
     def _go_on(self, way: Way, error: UpstreamError) -> None:
         """Raise what the caller is to be told, unless another account may be asked."""
-        if error.fault in _FINAL:
-            if error.fault is Fault.CONTEXT and self.wider(way):
-                return
+        if error.fault is Fault.CONTEXT and self.wider(way):
+            return
+        if not self._judging or kind_of(error) is Kind.CALLERS_FAULT:
             raise error
-        if error.code == "gateway_bug" or self._switches >= self.patience.max_switches:
+        if error.code == "gateway_bug":
             raise self._final(self.ways)
         left = time_left(self.record, self.patience, self.clock)
         if (left is not None and left <= 0) or not self._affordable(error):
             raise self._final(self.ways)
-        self._switches += 1
         self._log.info(
             "{id}: {provider} failed ({fault}); looking for another account",
             id=self.record.id,
@@ -364,15 +383,23 @@ class Exchange:
         old = self._error
         if isinstance(old, UpstreamError) and _rank(old) < _rank(error):
             return
-        self._error = error
+        record = self.record
+        self._error, self._blamed = error, (record.provider, record.model, record.account)
 
     def _final(self, ways: Sequence[Way]) -> GatewayError:
         """Return what the caller is told when nobody is left to ask."""
-        error = self._error
+        error, record = self._error, self.record
         assert error is not None, "nobody was asked and nobody refused"
-        if error.retry_after is None and _passes(error):
-            back = (way.pool.soonest(model=way.model) for way in ways)
-            error.retry_after = min((s for s in back if s is not None and s > 0), default=None)
+        if self._blamed is not None and isinstance(error, UpstreamError):
+            record.provider, record.model, record.account = self._blamed
+        if not _passes(error):
+            return error
+        back = (way.pool.soonest(model=way.model) for way in ways)
+        soonest = min((seconds for seconds in back if seconds is not None), default=None)
+        several = len(ways) > 1 or any(len(way.pool.snapshot()) > 1 for way in ways)
+        # Of one account nobody knows better than its upstream when it is back.
+        if soonest is not None and (error.retry_after is None or several):
+            error.retry_after = max(soonest, 1.0)
         return error
 
     # --- telling ----------------------------------------------------------------
@@ -405,7 +432,8 @@ class Exchange:
 
 
 def _rank(error: UpstreamError) -> int:
-    return -1 if error.fault in _FINAL else _RANK.index(error.fault)
+    final = kind_of(error) is Kind.CALLERS_FAULT
+    return -1 if final else _RANK.index(error.fault)
 
 
 def _passes(error: GatewayError) -> bool:

@@ -202,10 +202,10 @@ class ILease(Interface):
     def succeeded(usage: Usage | None) -> None:
         """The exchange ended well."""
 
-    def failed(error: UpstreamError) -> None:
-        """The account or its upstream failed."""
+    def failed(error: UpstreamError, usage: Usage | None = None) -> None:
+        """The account or its upstream failed, perhaps after part of an answer."""
 
-    def abandoned() -> None:
+    def abandoned(usage: Usage | None = None) -> None:
         """The client left, or the attempt ended through no fault of the account."""
 
     def bind(names: Sequence[str]) -> None:
@@ -226,6 +226,7 @@ class IAccountPool(Interface):
         exclude: Collection[str] = (),
         affinity: Affinity | None = None,
         wait: float = 0.0,
+        limit: float | None = None,
         note: Callable[[str, str, str], None] | None = None,
     ) -> Deferred[ILease]:
         """
@@ -238,6 +239,7 @@ class IAccountPool(Interface):
         :param exclude: Ids of accounts already leased in this exchange.
         :param affinity: The conversation it is for: its account is taken, if it can be.
         :param wait: Seconds to wait for an account that rests.
+        :param limit: Seconds that any wait may take, None for no such limit.
         :param note: Told ``(what, account id, why)`` of what was considered; *what* as in
             `Step`.
         :raise NoAccount: if there is none, any more or yet.

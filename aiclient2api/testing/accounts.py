@@ -59,10 +59,10 @@ class FixedLease:
     def succeeded(self, usage: Usage | None) -> None:
         self._note("succeeded", usage)
 
-    def failed(self, error: UpstreamError) -> None:
+    def failed(self, error: UpstreamError, usage: Usage | None = None) -> None:
         self._note("failed", error)
 
-    def abandoned(self) -> None:
+    def abandoned(self, usage: Usage | None = None) -> None:
         self._note("abandoned", None)
 
     def _note(self, how: str, why: Usage | UpstreamError | None) -> None:
@@ -93,6 +93,7 @@ class FixedPool:
         exclude: Collection[str] = (),
         affinity: Affinity | None = None,
         wait: float = 0.0,
+        limit: float | None = None,
         note: Callable[[str, str, str], None] | None = None,
     ) -> Deferred[ILease]:
         if not self._waits:

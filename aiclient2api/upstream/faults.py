@@ -94,11 +94,22 @@ _BY_PROSE = (
     ),
     (re.compile(r"credit balance is too low|insufficient balance", re.I), Fault.QUOTA),
     (re.compile(r"blocked by content filter", re.I), Fault.POLICY),
+    # What a request refers to, and this account does not have: Google says it with a 403.
+    (re.compile(r"access (?:the )?(?:File|CachedContent|Cached Content)\b", re.I), Fault.CALLER),
 )
 _CAPACITY_PROSE = re.compile(r"exhausted (?:your )?capacity|MODEL_CAPACITY_EXHAUSTED", re.I)
 _DAILY = re.compile(r"PerDay|Daily", re.I)
 _GOOGLE_PATIENCE = 300.0
+# Without JSON these mean that nobody there speaks the API.
+_WRONG_PLACE = frozenset({404, 405, 410})
 _LIMITS = frozenset({Fault.RATE_LIMIT, Fault.QUOTA})
+_MODEL = re.compile(r"\bmodels?\b", re.I)
+_MODEL_CAPACITY = frozenset({"model_capacity_exhausted", "model_capacity_exceeded"})
+_MODEL_CAPACITY_PROSE = re.compile(
+    r"exhausted (?:your )?capacity|MODEL_CAPACITY_EXHAUSTED"
+    r"|\bmodel\b.{0,60}\b(?:overloaded|high demand|at capacity)",
+    re.I,
+)
 # OpenAI and Anthropic name the model where a limit is one of the model's.
 _MODEL_PROSE = re.compile(r"^Rate limit reached for \S{1,200} in organization|\(model: \S{1,200}\)")
 
@@ -145,6 +156,8 @@ def upstream_error(
     else:
         message = _not_json(provider, status, body, base_key)
         reply = None
+        if status in _WRONG_PLACE:
+            told = attrs.evolve(told, code="no_answer")
     return UpstreamError(
         message,
         fault=fault,
@@ -153,12 +166,22 @@ def upstream_error(
         code=told.code,
         param=told.param,
         retry_after=wait,
-        of_model=True if fault in _LIMITS and _of_model(told) else None,
+        of_model=_of_model(fault, told),
     )
 
 
-def _of_model(told: _Told) -> bool:
-    """Say whether a limit is told to be one of the model, and not of all of the account."""
+def _of_model(fault: Fault, told: _Told) -> bool | None:
+    """Say whether it is the model that is at fault, None where that is no question."""
+    if fault is Fault.NOT_FOUND:
+        known = "model_not_found" in told.words or told.param == "model"
+        return known or _MODEL.search(told.message) is not None
+    if fault is Fault.CAPACITY:
+        known = not _MODEL_CAPACITY.isdisjoint(told.words)
+        return known or _MODEL_CAPACITY_PROSE.search(told.message) is not None
+    return True if fault in _LIMITS and _is_models_limit(told) else None
+
+
+def _is_models_limit(told: _Told) -> bool:
     if _MODEL_PROSE.search(told.message):
         return True
     for item in told.details:
@@ -204,7 +227,7 @@ def _not_json(provider: str, status: int, body: bytes, base_key: str) -> str:
         said = "with a page of HTML or XML instead of JSON"
     else:
         said = f"without JSON ({' '.join(text.split())})"
-    if status in (404, 405, 410):
+    if status in _WRONG_PLACE:
         remedy = f"{base_key} is likely to be wrong."
     else:
         remedy = f"If this goes on, see whether {base_key} is right."
@@ -247,13 +270,15 @@ def _read(body: bytes) -> _Told:
 
 
 def _fault(status: int, told: _Told) -> Fault:
-    for word in told.words:
-        if word in _BY_WORD:
-            return _BY_WORD[word]
+    by_word = next((_BY_WORD[word] for word in told.words if word in _BY_WORD), None)
+    if by_word is not None and by_word is not Fault.PERMISSION:
+        return by_word
     if 400 <= status < 500:
         for pattern, fault in _BY_PROSE:
             if pattern.search(told.message):
                 return fault
+    if by_word is not None:
+        return by_word
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return Fault.CALLER if 400 <= status < 500 else Fault.SERVER

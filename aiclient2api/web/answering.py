@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 
 from aiclient2api.dialects.convert import Converted, relayed
-from aiclient2api.errors import GatewayError
+from aiclient2api.errors import Fault, GatewayError, NoAccount, UpstreamError
 from aiclient2api.exchange import Convert, Exchange, Way
 from aiclient2api.fallbacks import Target, targets, wider
 from aiclient2api.interfaces import IDialect, IWireRequest
@@ -27,6 +27,9 @@ from aiclient2api.web.site import GatewayRequest
 _LOSSY = 1024
 """Bytes that the codes of one answer may take."""
 _MORE = ", more"
+
+_WHERE = {"default": "default provider", "header": "Model-Provider header"}
+"""What a reason of `policy` is called in a sentence."""
 
 PROVIDER = b"x-aiclient2api-provider"
 MODEL = b"x-aiclient2api-model"
@@ -55,23 +58,47 @@ class Answering:
     async def run(self) -> None:
         """Answer, estimate, or raise what the client is to be told."""
         setup, choice = self.setup, self.choice
-        seat = setup.seat(choice.provider)
         setup.saw(self.wire)
-        if self.wire.action == "count_tokens" and not seat.provider.counts_tokens:
-            wire = self._amended(targets(choice, setup.directory, setup.fallbacks)[0])
-            count = setup.conversions.counted(wire, source=self.dialect, model=self.wire.model)
-            for name, value in self._names(choice.provider, choice.model):
-                self.request.setHeader(name, value)
-            self.request.setHeader(b"x-aiclient2api-estimated", b"true")
-            send_json(self.request, 200, count)
+        found = self._reachable()
+        counting = self.wire.action == "count_tokens"
+        if counting and not setup.seat(found[0].provider).provider.counts_tokens:
+            self._estimate(found[0])
             return
+        try:
+            await self._exchange([self._way(target) for target in found])
+        except (UpstreamError, NoAccount) as error:
+            # A count is worth no trouble: what nobody tells is estimated. But what is wrong
+            # with the request itself is told.
+            if not counting or _callers(error):
+                raise
+            self._estimate(Target(choice.provider, choice.model, choice.reason))
+
+    def _reachable(self) -> Sequence[Target]:
+        """
+        Return where the request may go.
+
+        :raise GatewayError: if what was chosen cannot be used, and nothing stands in for it.
+        """
+        setup, choice = self.setup, self.choice
         found = targets(choice, setup.directory, setup.fallbacks)
-        await self._exchange([self._way(target) for target in found])
+        seated = [target for target in found if target.provider in setup.seats]
+        if not seated:
+            where = _WHERE.get(choice.reason, choice.reason)
+            setup.directory.named(choice.provider, where=where)
+        return seated
+
+    def _estimate(self, target: Target) -> None:
+        """Answer how many tokens the request is, as far as that can be told from here."""
+        wire = self._amended(target)
+        count = self.setup.conversions.counted(wire, source=self.dialect, model=self.wire.model)
+        for name, value in self._names(target.provider, target.model):
+            self.request.setHeader(name, value)
+        self.request.setHeader(b"x-aiclient2api-estimated", b"true")
+        send_json(self.request, 200, count)
 
     async def relay_only(self) -> None:
         """Let the chosen provider answer, in the client's own dialect, and nobody else."""
-        target = Target(self.choice.provider, self.choice.model, self.choice.reason)
-        way = self._way(target)
+        way = self._way(Target(self.choice.provider, self.choice.model, self.choice.reason))
         # What an upstream keeps it keeps for one account.
         self._affinity = Affinity(find=(f"response:{self.wire.model}",))
 
@@ -154,7 +181,7 @@ class Answering:
         if not self.setup.affinity:
             return None
         if self._affinity is None:
-            self._affinity = self.wire.affinity()
+            self._affinity = _of_caller(self.wire.affinity(), self.caller.id)
         return self._affinity
 
     # --- what stands in the head of the answer ----------------------------------
@@ -167,6 +194,20 @@ class Answering:
     def _names(self, provider: str, model: str, account: str = "") -> Headers:
         names = ((PROVIDER, header_text(provider)), (MODEL, header_text(model)))
         return (*names, (ACCOUNT, header_text(account))) if account else names
+
+
+def _callers(error: GatewayError) -> bool:
+    return isinstance(error, UpstreamError) and error.fault in (Fault.CALLER, Fault.CONTEXT)
+
+
+def _of_caller(affinity: Affinity, caller: str) -> Affinity:
+    """Return *affinity* with names that nobody else's conversations can have."""
+
+    def own(names: Sequence[str]) -> tuple[str, ...]:
+        # An answer's id is the upstream's, and is one whoever asks for it.
+        return tuple(n if n.startswith("response:") else f"{caller}:{n}" for n in names)
+
+    return Affinity(find=own(affinity.find), bind=own(affinity.bind))
 
 
 def _lossy(codes: Sequence[str]) -> bytes:

@@ -158,7 +158,7 @@ class Api:
         headers: Mapping[bytes, bytes],
     ) -> None:
         wire = dialect.parse(body=request.body(), route=route)
-        choice = self._choose(request, setup, dialect, wire.model, headers)
+        choice = self._choose(request, setup, dialect, wire.model, headers, strict=False)
         await Answering(request, setup, caller, dialect, wire, choice).run()
 
     async def _models(
@@ -224,6 +224,8 @@ class Api:
         dialect: IDialect,
         model: str,
         headers: Mapping[bytes, bytes],
+        *,
+        strict: bool = True,
     ) -> Choice:
         return choose_provider(
             model=model,
@@ -231,6 +233,7 @@ class Api:
             dialect=dialect.name,
             path=request.path_provider,
             header=_named(headers),
+            strict=strict,
         )
 
     def _health(self, request: GatewayRequest) -> None:
@@ -239,17 +242,18 @@ class Api:
         send_json(request, 200, body)
 
     def _ready(self, request: GatewayRequest) -> None:
-        setup = self._setup()
+        setup, asked = self._setup(), _argument(request, "provider")
         try:
             setup.keyring.who(presented=presented_keys(request))
             known = True
         except Unauthorized:
             known = False
         status, body = health.readiness(
-            pools=setup.pools,
+            # Where there is no default, what needs no account says nothing of those who do.
+            pools=setup.pools if asked or setup.directory.defaults else setup.earnest_pools,
             defaults=setup.directory.defaults,
             chain=partial(chain_of, directory=setup.directory, fallbacks=setup.fallbacks),
-            asked=_argument(request, "provider"),
+            asked=asked,
             detail=known,
         )
         send_json(request, status, body)

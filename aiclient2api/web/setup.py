@@ -33,10 +33,15 @@ from aiclient2api.web.model_lists import ModelLists
 
 @attrs.frozen
 class Seat:
-    """One configured provider and its accounts."""
+    """
+    One configured provider and its accounts.
+
+    :ivar free: True if it works with no account at all.
+    """
 
     provider: IProvider
     pool: IAccountPool
+    free: bool = False
 
 
 @attrs.frozen
@@ -82,6 +87,12 @@ class Setup:
     def pools(self) -> Mapping[str, IAccountPool]:
         """Return the accounts of every seated provider."""
         return {name: seat.pool for name, seat in self.seats.items()}
+
+    @property
+    def earnest_pools(self) -> Mapping[str, IAccountPool]:
+        """Return the same without those that need none, if there are any others."""
+        earnest = {name: seat.pool for name, seat in self.seats.items() if not seat.free}
+        return earnest or self.pools
 
     def seat(self, name: str) -> Seat:
         """
