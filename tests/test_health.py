@@ -45,6 +45,7 @@ class ReportingPool:
         exclude: Collection[str] = (),
         affinity: Affinity | None = None,
         wait: float = 0.0,
+        limit: float | None = None,
         note: Callable[[str, str, str], None] | None = None,
     ) -> Deferred[ILease]:
         return fail(NoAccount("This pool leases nothing.", code="none"))
