@@ -135,7 +135,7 @@ class Schedule:
         if asking.called:
             return
         # Who waits does so because nobody was free.
-        self.test.assertEqual(before, set())
+        self.test.assertEqual(self.allowed(model, tried), set())
 
     def gather(self) -> None:
         """Take what those who waited were given."""
