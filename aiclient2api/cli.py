@@ -1,5 +1,5 @@
 """
-The ``aiclient2api`` command: ``run`` (the default), ``check``, ``accounts``, ``explain``.
+The ``aiclient2api`` command: ``run`` (the default), and what else one may want to do.
 
 ``run`` is ``twistd`` in the foreground, so that there is one way the daemon starts.
 """
@@ -22,6 +22,8 @@ USAGE = """\
 Usage: aiclient2api [run] [options]      run the gateway in the foreground
        aiclient2api check [options]      check the configuration, start nothing
        aiclient2api accounts [...]       see, add, change and reset accounts
+       aiclient2api login PROVIDER       add an account by logging in with a browser
+       aiclient2api import [FOLDER ...]  add the logins that this machine has already
        aiclient2api explain REQUEST-ID   tell which accounts a request was given, and why
        aiclient2api --version
        aiclient2api run --help           all options
@@ -65,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from aiclient2api.accounts_cli import accounts
 
         return accounts(arguments)
+    if command == "login":
+        from aiclient2api.login_cli import login
+
+        return login(arguments)
+    if command == "import":
+        from aiclient2api.import_cli import import_
+
+        return import_(arguments)
     if command == "explain":
         from aiclient2api.explain import explain
 

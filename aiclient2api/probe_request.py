@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from aiclient2api.conversation.request import Conversation, Sampling, Text, Turn
 from aiclient2api.errors import Fault, InvalidRequest, UpstreamError
-from aiclient2api.interfaces import IProvider, IWireRequest
+from aiclient2api.interfaces import IEnveloping, IProvider, IRenewing, IWireRequest
 from aiclient2api.observe.redaction import without, without_bytes
 from aiclient2api.upstream.answers import collect, refusal
 from aiclient2api.values import Account, Clock, Headers, Usage
@@ -72,6 +73,11 @@ def question(provider: IProvider, model: str) -> IWireRequest:
 
 async def _asked(provider: IProvider, account: Account, model: str, clock: Clock) -> Usage | None:
     request = question(provider, model)
+    renewing = IRenewing(provider, None)
+    if renewing is not None:
+        credential = await renewing.credential(account=account)
+        secrets = (*account.secrets, *credential.secrets)
+        account = attrs.evolve(account, credential=credential, secrets=secrets)
     outgoing = provider.prepare(request=request, account=account)
     clean = partial(without_bytes, secrets=account.secrets)
     try:
@@ -92,6 +98,11 @@ def _answer(
     provider: IProvider, request: IWireRequest, headers: Headers, body: bytes
 ) -> Usage | None:
     content_type = next((value for name, value in headers if name == b"content-type"), b"")
+    enveloping = IEnveloping(provider, None)
+    envelope = None if enveloping is None else enveloping.envelope(request=request)
+    if envelope is not None:
+        content_type = envelope.content_type
+        body = envelope.open(data=body) + envelope.end()
     watcher = provider.dialect.watcher(
         request=request, content_type=content_type, want_text=False, limit=ANSWER_LIMIT
     )

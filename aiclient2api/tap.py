@@ -41,12 +41,14 @@ from aiclient2api.following import FollowedFile
 from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
 from aiclient2api.logfile import VARIABLE as LOGFILE
 from aiclient2api.logfile import levels
+from aiclient2api.oauth.tokens import TokenBook
 from aiclient2api.observe.fetched_prompt import FetchedPrompt
 from aiclient2api.observe.observers import Observers
 from aiclient2api.observe.prompt_log import PromptLog
 from aiclient2api.observe.traces import Traces
 from aiclient2api.observe.webhook import Webhook
 from aiclient2api.probes import Probes
+from aiclient2api.renewals import Renewals
 from aiclient2api.service import Gateway
 from aiclient2api.state.responses import StoredResponses
 from aiclient2api.state.sqlite import FILE as STORE_FILE
@@ -227,6 +229,9 @@ class World:
             now=time.time,
         )
         self._accounts = AccountStore(self._store, reactor)
+        self._tokens = TokenBook(
+            clock=reactor, now=time.time, jitter=random.random, in_thread=self._in_thread
+        )
         self._budget = RetryBudget()
         self._pools = Pools(
             clock=reactor,
@@ -241,6 +246,11 @@ class World:
             targets=lambda: self._setup.seats.values(),
             ask=partial(probe_request.ask, clock=reactor),
             rules=lambda: self._settings.probe,
+        )
+        self._renewals = Renewals(
+            clock=reactor,
+            targets=lambda: self._setup.seats.values(),
+            early=lambda: self._settings.renew_early,
         )
         self._followed = FollowedFile(
             path=lambda: pools_place(self._settings, named=named_pools, cwd=cwd),
@@ -277,7 +287,7 @@ class World:
             keys=self._keys(settings),
             factories=self.factories,
             dialects=DIALECTS,
-            runtime=Runtime(clock=self.reactor, upstream=self._upstream),
+            runtime=Runtime(clock=self.reactor, upstream=self._upstream, tokens=self._tokens),
             lists=self._lists,
             conversions=Conversions(
                 vault=self._vault,
@@ -365,6 +375,7 @@ class World:
         for name, seat in setup.seats.items():
             self._lists.load(name, seat.pool.snapshot())
         self._probes.start()
+        self._renewals.start()
         self._followed.start()
         self._prompt_log.start()
         self._fetched.start()
@@ -376,12 +387,14 @@ class World:
         """See `service.World`."""
         self._followed.stop()
         self._probes.stop()
+        self._renewals.stop()
         self._webhook.close()
         self._pools.close()
         self._accounts.close()
         return gatherResults(
             [
-                self._upstream.close(),
+                # What was renewed has to be written, whatever else ends.
+                self._tokens.close().addBoth(lambda _: self._upstream.close()),
                 self._prompt_log.stop(),
                 self._fetched.stop(),
                 self._store.close(),

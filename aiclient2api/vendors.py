@@ -154,7 +154,7 @@ _PECULIARITIES: tuple[tuple[str, Traits], ...] = (
     # https://api-docs.deepseek.com/guides/thinking_mode
     (r"deepseek", Traits(thinking="switch", replays_reasoning=True, family="deepseek")),
     # https://www.alibabacloud.com/help/en/model-studio/deep-thinking
-    (r"qwen|qwq", Traits(thinking="enable", family="qwen")),
+    (r"qwen|qwq|(coder|vision)-model$", Traits(thinking="enable", family="qwen")),
     (r"minimax", Traits(family="minimax")),
     (r"moonshot-v1", Traits(thinking="none", family="kimi")),
     # These answer 400 to a wish to think.

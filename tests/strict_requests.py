@@ -45,12 +45,14 @@ from typing_extensions import TypedDict, is_typeddict
 EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
     # Thoughts that go back to DeepSeek, Moonshot and others.
     "ChatCompletionAssistantMessageParam": {"reasoning_content": str},
-    # Where vendors want to be told to think: Zhipu and Moonshot; Qwen. Many know top_k.
+    # Where vendors want to be told to think: Zhipu and Moonshot; Qwen. Many know top_k. Zhipu
+    # streams the arguments of calls only if told to.
     "CompletionCreateParamsBase": {
         "thinking": dict[str, Any],
         "enable_thinking": bool,
         "thinking_budget": int,
         "top_k": int,
+        "tool_stream": bool,
     },
     # Google's own way to carry a signature in Chat Completions.
     "ChatCompletionMessageFunctionToolCallParam": {"extra_content": dict[str, Any]},

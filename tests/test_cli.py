@@ -121,7 +121,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_what_other_commands_take(self) -> None:
         """Each has a help of its own, and refuses what it does not know."""
-        for command in ("accounts", "explain"):
+        for command in ("accounts", "explain", "login", "import"):
             self.assertEqual(self.run_command(command, "--help"), 0)
             self.assertIn(f"aiclient2api {command}", self.out.getvalue())
             self.assertEqual(self.run_command(command, "--prot", "1"), 2)

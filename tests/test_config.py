@@ -22,6 +22,7 @@ from aiclient2api.config import (
     load,
     report,
 )
+from aiclient2api.config.accounts import keys_of, kinds_of
 from aiclient2api.config.keys import (
     ACCOUNT_KEYS,
     FETCH_KEYS,
@@ -32,6 +33,7 @@ from aiclient2api.config.keys import (
 )
 from aiclient2api.config.later_keys import UNBUILT
 from aiclient2api.errors import ConfigurationError
+from aiclient2api.tap import provider_factories
 from tests.config_fakes import FACTORIES, SANDBOX, ConfigTestCase
 
 SEED = Path(__file__).resolve().parent / "fixtures" / "seed"
@@ -83,7 +85,7 @@ class DefaultTests(ConfigTestCase):
         """Providers that are built and those that are not are both known by name."""
         known = self.load().known_providers
         self.assertEqual(known[:4], tuple(factory.name for factory in FACTORIES))
-        self.assertIn("claude-kiro-oauth", known)
+        self.assertIn("gemini-antigravity", known)
         self.assertEqual(len(known), len(set(known)))
 
     def test_nothing_is_written(self) -> None:
@@ -99,11 +101,13 @@ class SeedTests(ConfigTestCase):
         """The seed's own two files, as they are, start the gateway."""
         for name in ("config.json", "provider_pools.json"):
             shutil.copy(SEED / name, self.cwd / name)
-        found = self.load()
+        found = self.load(factories=provider_factories())
         self.assertEqual(found.listen, ("tcp:3000:interface=127.0.0.1",))
         self.assertEqual(found.keys, ("your-secret-key",))
         self.assertEqual(found.default_providers, ("gemini-cli-oauth",))
-        self.assertEqual(found.providers["gemini-cli-oauth"].reason, "it is not built yet")
+        reason = found.providers["gemini-cli-oauth"].reason
+        assert reason is not None
+        self.assertIn("gemini_oauth_creds_file_path", reason)
         self.assertEqual(found.providers["openai-custom"].accounts[0].id, "uuid-3")
         self.assertEqual(found.max_retries, 3)
         self.assertEqual(found.base_delay, 1.0)
@@ -113,17 +117,17 @@ class SeedTests(ConfigTestCase):
         self.assertWarned(found, "system_prompt_file_path", "there is no file")
         self.assertWarned(found, "gemini-cli-oauth[0].GEMINI_OAUTH_CREDS_FILE_PATH", "creds1.json")
         self.assertWarned(found, "gemini-cli-oauth[1].GEMINI_OAUTH_CREDS_FILE_PATH", "creds2.json")
-        self.assertWarned(found, "gemini-cli-oauth", "not built yet")
         self.assertEqual(found.renew_early, 900.0)
 
     def test_node_spelling_means_the_same(self) -> None:
         """The same configuration in the Node version's capitals gives the same settings."""
         body = json.loads((SEED / "config.json").read_text())
         pools = json.loads((SEED / "provider_pools.json").read_text())
-        snake = self.load(body, pools=pools)
+        factories = provider_factories()
+        snake = self.load(body, pools=pools, factories=factories)
         capitals = {key.upper(): value for key, value in body.items()}
         capitals["SERVER_PORT"] = capitals.pop("PORT")
-        node = self.load(capitals, pools=pools)
+        node = self.load(capitals, pools=pools, factories=factories)
         for name in ("listen", "keys", "default_providers", "providers", "max_retries"):
             self.assertEqual(getattr(node, name), getattr(snake, name), name)
         self.assertEqual(len(node.warnings), len(snake.warnings))
@@ -355,6 +359,7 @@ class PrecedenceTests(ConfigTestCase):
         known = {key.name for key in KEYS} | {"config", "openai_api_key", "openai_base_url"}
         known |= {"claude_api_key", "claude_base_url"}
         known |= {name for fields in UNBUILT.values() for name, _ in fields}
+        known |= {key.name for key in keys_of(kinds_of(provider_factories()))}
         self.assertEqual({flag.key for flag in FLAGS} - known, set())
         self.assertEqual(len({flag.name for flag in FLAGS}), len(FLAGS))
 
@@ -428,11 +433,11 @@ class ProviderChoiceTests(ConfigTestCase):
 
     def test_known_but_not_built(self) -> None:
         """A provider that is not built yet is kept, with the reason, and told of."""
-        found = self.load({"model_provider": "claude-kiro-oauth"})
-        self.assertEqual(found.default_providers, ("claude-kiro-oauth",))
-        provider = found.providers["claude-kiro-oauth"]
+        found = self.load({"model_provider": "gemini-antigravity"})
+        self.assertEqual(found.default_providers, ("gemini-antigravity",))
+        provider = found.providers["gemini-antigravity"]
         self.assertEqual((provider.accounts, provider.reason), ((), "it is not built yet"))
-        self.assertWarned(found, "claude-kiro-oauth", "not built yet")
+        self.assertWarned(found, "gemini-antigravity", "not built yet")
 
     def test_named_without_a_key(self) -> None:
         """A provider that is named but has no key says which key it needs."""

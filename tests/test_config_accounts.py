@@ -38,7 +38,7 @@ class KindTests(SynchronousTestCase):
         keys = {key.name: key for key in keys_of(kinds_of(FACTORIES))}
         self.assertEqual(keys["openai_base_url"].default, "https://api.openai.com/v1")
         self.assertIn("sample_creds_file_path", keys)
-        self.assertIn("kiro_oauth_creds_file_path", keys)
+        self.assertIn("codex_oauth_creds_file_path", keys)
 
     def test_bases(self) -> None:
         """A name is of its own kind, or of the longest it begins with."""

@@ -68,10 +68,10 @@ class ChainTests(FallbackCase):
 
     def test_not_configured(self) -> None:
         """A provider that is known but has no account is told of, as key and as target."""
-        found = self.having(providerFallbackChain={"sample-oauth": ["gemini-cli-oauth"]})
+        found = self.having(providerFallbackChain={"sample-oauth": ["gemini-antigravity"]})
         self.assertEqual(found.fallback_chains, (("sample-oauth", ()),))
         self.assertWarned(found, "sample-oauth is not configured")
-        self.assertWarned(found, "gemini-cli-oauth is not configured")
+        self.assertWarned(found, "gemini-antigravity is not configured")
 
     def test_to_itself(self) -> None:
         """A provider does not fall back to itself."""

@@ -27,8 +27,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.accounts.account import LONGEST_REST, PACES, Event, Kind, Law, Phase, State
 from aiclient2api.accounts.budget import RetryBudget
-from aiclient2api.accounts.pools import Pools
 from aiclient2api.accounts.lines import STRATEGIES
+from aiclient2api.accounts.pools import Pools
 from aiclient2api.accounts_cli_options import parse as parse_accounts
 from aiclient2api.assembly import build_setup
 from aiclient2api.banner import Door, banner

@@ -136,8 +136,11 @@ class PluginTests(SynchronousTestCase):
             sorted(factory.name for factory in found),
             [
                 "claude-custom",
+                "claude-kiro-oauth",
+                "gemini-cli-oauth",
                 "gemini-custom",
                 "openai-custom",
+                "openai-qwen-oauth",
                 "openaiResponses-custom",
                 "sandbox",
             ],

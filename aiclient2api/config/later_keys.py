@@ -71,36 +71,12 @@ ACCOUNT_STATE: tuple[Key[Any], ...] = (
 """What other programs note in an account; left alone."""
 
 UNBUILT: dict[str, tuple[tuple[str, str], ...]] = {
-    "gemini-cli-oauth": (
-        ("gemini_oauth_creds_file_path", "path"),
-        ("gemini_oauth_creds_base64", "secret"),
-        ("project_id", "text"),
-        ("gemini_base_url", "url"),
-        ("gemini_oauth_client_id", "text"),
-        ("gemini_oauth_client_secret", "text"),
-        ("gemini_oauth_token_url", "url"),
-    ),
     "gemini-antigravity": (
         ("antigravity_oauth_creds_file_path", "path"),
         ("antigravity_oauth_creds_base64", "secret"),
         ("antigravity_base_url_daily", "url"),
         ("antigravity_base_url_autopush", "url"),
         ("project_id", "text"),
-    ),
-    "claude-kiro-oauth": (
-        ("kiro_oauth_creds_file_path", "path"),
-        ("kiro_oauth_creds_base64", "secret"),
-        ("kiro_oauth_creds_dir_path", "path"),
-        # These three may hold "{{region}}", which no URL may.
-        ("kiro_base_url", "text"),
-        ("kiro_refresh_url", "text"),
-        ("kiro_refresh_idc_url", "text"),
-        ("kiro_request_min_interval_ms", "text"),
-    ),
-    "openai-qwen-oauth": (
-        ("qwen_oauth_creds_file_path", "path"),
-        ("qwen_base_url", "url"),
-        ("qwen_oauth_base_url", "url"),
     ),
     "openai-codex-oauth": (
         ("codex_oauth_creds_file_path", "path"),

@@ -25,6 +25,7 @@ from aiclient2api.interfaces.front import (
     IExchangeObserver,
     IKeyring,
 )
+from aiclient2api.interfaces.logins import ILoginFlow, ILogins, LoginOption
 from aiclient2api.interfaces.state import IStateStore
 from aiclient2api.interfaces.upstream import (
     IAccountPool,
@@ -52,6 +53,8 @@ __all__ = [
     "IGeminiRequest",
     "IKeyring",
     "ILease",
+    "ILoginFlow",
+    "ILogins",
     "IOpenAIChatRequest",
     "IOpenAIResponsesRequest",
     "IProvider",
@@ -63,4 +66,5 @@ __all__ = [
     "IUpstreamResponse",
     "IWatcher",
     "IWireRequest",
+    "LoginOption",
 ]

@@ -17,6 +17,32 @@ where their user breaks one, and never import the reactor.
 from __future__ import annotations
 
 from aiclient2api.testing.accounts import FixedLease, FixedPool, one_account
+from aiclient2api.testing.code_assist_answers import (
+    CODE_ASSIST_FAULTS,
+    CodeAssistAnswer,
+    Refusal,
+)
+from aiclient2api.testing.fake_code_assist import Asked, FakeCodeAssist
+from aiclient2api.testing.fake_kiro import (
+    KIRO_MODELS,
+    KIRO_STREAM_HEAD,
+    FakeKiro,
+    kiro_refusal,
+    kiro_reply,
+)
+from aiclient2api.testing.fake_kiro_frames import (
+    event_stream_message,
+    kiro_call,
+    kiro_error,
+    kiro_event,
+    kiro_exception,
+    kiro_metadata,
+    kiro_text,
+    kiro_thought,
+    kiro_tool,
+    kiro_trifles,
+)
+from aiclient2api.testing.fake_qwen import QWEN_CLIENT, QWEN_MODELS, FakeQwen, QwenReply
 from aiclient2api.testing.memory import (
     HeldThreads,
     MemoryObserver,
@@ -58,14 +84,24 @@ from aiclient2api.testing.streams import (
 )
 
 __all__ = [
+    "CODE_ASSIST_FAULTS",
+    "KIRO_MODELS",
+    "KIRO_STREAM_HEAD",
+    "QWEN_CLIENT",
+    "QWEN_MODELS",
     "SEAL",
     "STREAM_HEAD",
+    "Asked",
     "Blackhole",
     "Call",
     "Chunk",
     "Close",
+    "CodeAssistAnswer",
     "Connection",
     "EndChunks",
+    "FakeCodeAssist",
+    "FakeKiro",
+    "FakeQwen",
     "FixedLease",
     "FixedPool",
     "Flood",
@@ -76,7 +112,9 @@ __all__ = [
     "MemoryReply",
     "MemoryResponse",
     "MemoryUpstream",
+    "QwenReply",
     "Received",
+    "Refusal",
     "Reset",
     "Script",
     "ScriptedUpstream",
@@ -86,10 +124,22 @@ __all__ = [
     "Wait",
     "chat_body",
     "chat_chunks",
+    "event_stream_message",
     "gemini_array",
     "gemini_body",
     "gemini_chunks",
     "json_reply",
+    "kiro_call",
+    "kiro_error",
+    "kiro_event",
+    "kiro_exception",
+    "kiro_metadata",
+    "kiro_refusal",
+    "kiro_reply",
+    "kiro_text",
+    "kiro_thought",
+    "kiro_tool",
+    "kiro_trifles",
     "messages_body",
     "messages_events",
     "one_account",

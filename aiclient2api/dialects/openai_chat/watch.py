@@ -27,6 +27,15 @@ from aiclient2api.values import Usage
 BREAKS = ("network_error", "error", "insufficient_system_resource")
 """Reasons to finish that are none: the answer broke off."""
 
+# Zhipu's numbers, in words that everybody knows: https://docs.z.ai/api-reference/api-code
+_NUMBERS = {
+    "1113": "insufficient_quota",
+    "1301": "content_filter",
+    "1302": "rate_limit_exceeded",
+    "1303": "rate_limit_exceeded",
+    "1308": "insufficient_quota",
+}
+
 
 class _Choice(msgspec.Struct):
     index: Any = 0
@@ -140,6 +149,7 @@ def upstream_failure(
     """
     if isinstance(error, dict):
         told = [error.get(key) for key in ("code", "type", "status")]
+        told.insert(1, _NUMBERS.get(str(told[0])))
         return told_error(error.get("message"), told, stream=stream)
     return told_error(error if isinstance(error, str) else message, words, stream=stream)
 

@@ -95,6 +95,8 @@ def write_request(conversation: Conversation) -> ChatRequest:
     tools = tools_out(asked, model)
     thinking, unthought = _thinking(asked, model)
     document |= tools.fields | thinking | form
+    if asked.streaming and model.streams_calls and "tools" in tools.fields:
+        document["tool_stream"] = True
     losses += [*tools.losses, *unthought]
     _sample(asked, model, document, losses)
     _identify(asked, model, document, losses)

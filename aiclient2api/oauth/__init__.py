@@ -1,0 +1,1 @@
+"""How accounts are logged in whose owners have no key, and how their tokens are kept."""
