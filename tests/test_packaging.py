@@ -23,8 +23,11 @@ from tests.installed import ROOT, fresh_clone, is_installed, locked, until
 
 PROVIDERS = [
     "claude-custom",
+    "claude-kiro-oauth",
+    "gemini-cli-oauth",
     "gemini-custom",
     "openai-custom",
+    "openai-qwen-oauth",
     "openaiResponses-custom",
     "sandbox",
 ]

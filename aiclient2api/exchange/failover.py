@@ -397,8 +397,9 @@ class Exchange:
         back = (way.pool.soonest(model=way.model) for way in ways)
         soonest = min((seconds for seconds in back if seconds is not None), default=None)
         several = len(ways) > 1 or any(len(way.pool.snapshot()) > 1 for way in ways)
-        # Of one account nobody knows better than its upstream when it is back.
-        if soonest is not None and (error.retry_after is None or several):
+        # Of one account nobody knows better than its upstream when it is back; and where
+        # somebody is ready already, nobody's word is no word either.
+        if soonest is not None and (soonest > 0 if error.retry_after is None else several):
             error.retry_after = max(soonest, 1.0)
         return error
 

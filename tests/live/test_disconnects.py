@@ -227,7 +227,7 @@ class DisconnectTests(TestCase):
         length = b"%d" % len(told)
         lines = ((b"content-length", length), (b"connection", b"close"))
         script = (Head(503, lines), Send(told), Close())
-        gateway = await self._start(script, request_base_delay=60_000)
+        gateway = await self._start(script, request_base_delay=60_000, retry_budget=False)
         upstream = gateway.upstreams["openai-custom"]
         crowd = Crowd(gateway)
         await crowd.come(streaming=True)
