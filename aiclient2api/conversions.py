@@ -85,6 +85,8 @@ class Conversions:
         target = provider.dialect
         own = verbatim(request, target)
         if own is not None:
+            if own is not request and provider.traits(model=request.model).words_only:
+                own = request
             return relayed(own, source=source)
         traits = provider.traits(model=request.model)
         conversation = attrs.evolve(conversation_of(request), traits=traits)

@@ -107,6 +107,7 @@ class Traits:
     :ivar reasoning_with_calls: Every assistant message with calls must bring a
         ``reasoning_content`` that is not empty (Moonshot).
     :ivar replays_reasoning: Thoughts of earlier turns go back as ``reasoning_content``.
+    :ivar words_only: Thoughts go to it as words, whoever sealed them, and seals do not.
     :ivar completion_tokens: The limit is called ``max_completion_tokens``.
     :ivar auto_tools_only: No other tool choice than ``auto`` is taken (Zhipu).
     :ivar media_in_results: A tool's answer may hold images.
@@ -118,6 +119,7 @@ class Traits:
     thinking: str = "effort"
     reasoning_with_calls: bool = False
     replays_reasoning: bool = False
+    words_only: bool = False
     completion_tokens: bool = False
     auto_tools_only: bool = False
     media_in_results: bool = False

@@ -185,6 +185,11 @@ class ProviderContract:
         for text in (self.factory.title, self.factory.terms):
             self.assertTrue(text)
 
+    def test_it_is_a_key(self: Any) -> None:
+        """Exchanges keep what they know of it in mappings, so it can be a key of one."""
+        provider, _ = self._provider()
+        self.assertEqual({provider: 1}[provider], 1)
+
     def test_settings(self: Any) -> None:
         """Every setting can be left out, has a kind that config reads, and a line of help."""
         self.factory.settings()

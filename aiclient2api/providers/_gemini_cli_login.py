@@ -50,7 +50,8 @@ class Login:
     tokens: Any = attrs.field(default=None, repr=False)
     in_thread: Callable[..., Deferred[Any]] | None = attrs.field(default=None, repr=False)
     find_installed: Callable[[], Client | None] = installed_client
-    _found: list[Client] = attrs.field(factory=list, init=False, repr=False)
+    # Not compared: it is filled while it is used, and a provider is a key of mappings.
+    _found: list[Client] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def keeper(self, account: Account) -> TokenKeeper:
         """

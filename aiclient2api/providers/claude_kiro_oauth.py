@@ -158,7 +158,7 @@ class ClaudeKiroOAuth:
 
     def traits(self, *, model: str) -> Traits:
         """Say that thoughts go back without seals, and no seal goes anywhere else."""
-        return Traits(family="kiro", replays_reasoning=True)
+        return Traits(family="kiro", replays_reasoning=True, words_only=True)
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """
