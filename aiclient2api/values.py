@@ -369,6 +369,7 @@ class UpstreamRequest:
     :ivar headers: Complete but for Host, Content-Length and Accept-Encoding.
     :ivar account: Id of the account: cookies are never shared between two.
     :ivar proxy: ``http://``, ``https://`` or ``socks5://`` URL; None: environment.
+    :ivar once: It must never reach the upstream twice, such as a token that is used up.
     """
 
     method: str
@@ -377,6 +378,7 @@ class UpstreamRequest:
     body: bytes | None = attrs.field(default=None, repr=False)
     account: str = ""
     proxy: str | None = attrs.field(default=None, repr=False)
+    once: bool = False
 
 
 @attrs.frozen

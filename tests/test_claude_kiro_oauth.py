@@ -482,6 +482,7 @@ class CredentialTests(KiroCase):
             (None, None),
             (0, None),
             (float("inf"), None),
+            (10**400, None),
         ):
             found = expiry({"expiresAt": written})
             self.assertEqual(found if moment is None else round(found or 0, 6), moment, written)

@@ -51,6 +51,7 @@ class DocumentTests(SynchronousTestCase):
             ({"access_token": "a"}, None),
             ({"access_token": "a", "expiry_date": "soon", "expiry": 3}, None),
             ({"access_token": "a", "expiry_date": True}, None),
+            ({"access_token": "a", "expiry_date": 10**400}, None),
             ({"refresh_token": "r", "expiry_date": 1730000000000}, 0.0),
         ):
             self.assertEqual(expiry(document), expected, document)
@@ -241,10 +242,12 @@ class RenewingTests(SynchronousTestCase):
             (200, {}, Fault.SERVER, "later"),
             (503, {}, Fault.SERVER, "later"),
         ):
-            answer = MemoryResponse(status, (), [json.dumps(told).encode()])
+            later = ((b"retry-after", b"7"),)
+            answer = MemoryResponse(status, later, [json.dumps(told).encode()])
             error = self.renew(self.login(answer, installed=(ID, SECRET)))
             assert isinstance(error, UpstreamError)
             self.assertEqual(error.fault, fault, status)
+            self.assertEqual(error.retry_after, 7.0 if word == "later" else None)
             self.assertIn(word, error.message)
             for secret in (SECRET, "1//one", "ya29.one"):
                 self.assertNotIn(secret, error.message)

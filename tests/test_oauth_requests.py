@@ -97,6 +97,19 @@ class AskerTests(SynchronousTestCase):
         self.assertIs(error.fault, Fault.SERVER)
         self.assertIn("503", error.message)
 
+    def test_when_it_wants_to_be_asked_again(self) -> None:
+        """``Retry-After`` of a refusal and of a failure."""
+        later = ((b"retry-after", b"7"),)
+        asking = self.asker(MemoryResponse(429, later, [b"{}"])).form(URL, {})
+        self.assertEqual(self.successResultOf(asking).retry_after, 7.0)
+        self.assertEqual(self.failed(MemoryResponse(503, later, [b"{}"])).retry_after, 7.0)
+        self.assertIsNone(self.failed(said(503, {})).retry_after)
+
+    def test_nothing_goes_out_twice(self) -> None:
+        """A refresh token that comes a second time would be taken for stolen."""
+        self.successResultOf(self.asker(said(200, {})).form(URL, {"refresh_token": "r"}))
+        self.assertTrue(self.upstream.sent[0].request.once)
+
     def test_an_answer_is_bounded(self) -> None:
         """One that does not end is not read to its end."""
         response = MemoryResponse(200, (), [b"x" * ANSWER_LIMIT, b"x"], end=None)

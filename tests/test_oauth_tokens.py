@@ -583,8 +583,11 @@ class FailingTests(TokensTestCase):
         self.keeper.current()
         self.assertEqual(len(self.renewal.asked), 8)
 
-    def test_never_more_than_a_minute(self) -> None:
-        """Spread by chance over half of that; what the endpoint wants counts more."""
+    def test_never_more_than_20_seconds(self) -> None:
+        """
+        What is back is soon in use. Spread by chance over half of that; what the endpoint
+        wants counts more.
+        """
         self.keeper = self.keep(self.new_book(jitter=lambda: 0.5))
         pauses = []
         for _ in range(10):
@@ -593,11 +596,22 @@ class FailingTests(TokensTestCase):
             self.error(waiting)
             pauses.append(self.error(self.keeper.current()).retry_after)
             self.clock.advance(60)
-        self.assertEqual(pauses, [0.75, 1.5, 3, 6, 12, 24, 45, 45, 45, 45])
+        self.assertEqual(pauses, [0.75, 1.5, 3, 6, 12, 15, 15, 15, 15, 15])
         waiting = self.keeper.current()
         self.refuse(failure(retry_after=100.0))
         self.error(waiting)
         self.assertEqual(self.error(self.keeper.current()).retry_after, 100)
+
+    def test_a_clock_that_is_set_back_ends_the_pause(self) -> None:
+        """An hour back is not an hour more to wait."""
+        self.write(1, lifetime=-7200)
+        waiting = self.keeper.current()
+        self.refuse(failure())
+        self.error(waiting)
+        self.clock.rightNow -= 3600
+        waiting = self.keeper.current()
+        self.answer(2)
+        self.assertEqual(self.given(waiting), "access-2")
 
     def test_a_token_that_is_still_valid_serves(self) -> None:
         """Within its margin, while the endpoint fails; to whom it was refused, it does not."""

@@ -411,15 +411,17 @@ class CredentialTests(QwenCase):
     def test_what_passes(self) -> None:
         """Anything else is tried again later."""
         old = settings_of({**GOOD, "expiry_date": 1})
-        for answer, fault in (
-            (self.answer(403), Fault.SERVER),
-            (self.answer(429, error="slow_down"), Fault.RATE_LIMIT),
-            (self.answer(503), Fault.SERVER),
-            (MemoryResponse(200, JSON, [b'{"status":"pending"}']), Fault.SERVER),
-            (MemoryResponse(200, (), [b"<html>"]), Fault.SERVER),
+        for answer, fault, told in (
+            (self.answer(403), Fault.SERVER, 7.0),
+            (self.answer(429, error="slow_down"), Fault.RATE_LIMIT, 7.0),
+            (self.answer(503), Fault.SERVER, 7.0),
+            (MemoryResponse(200, JSON, [b'{"status":"pending"}']), Fault.SERVER, 7.0),
+            (MemoryResponse(200, (), [b"<html>"]), Fault.SERVER, None),
         ):
             self.book = Book(self.clock)
-            self.assertIs(self.refused(old, answer).fault, fault)
+            answer.headers = ((b"retry-after", b"7"),)
+            error = self.refused(old, answer)
+            self.assertEqual((error.fault, error.retry_after), (fault, told))
 
     def test_no_credential(self) -> None:
         """Neither a file nor base64, or base64 of something else."""
@@ -474,6 +476,7 @@ class CredentialTests(QwenCase):
             ({"expired": 3}, 0.0),
             ({"expiry_date": True}, 0.0),
             ({"expiry_date": float("inf")}, 0.0),
+            ({"expiry_date": 10**400}, 0.0),
             ({}, 0.0),
         ):
             self.assertEqual(expiry(document), moment, document)
@@ -484,6 +487,12 @@ class CredentialTests(QwenCase):
         self.assertEqual(document_of({"access_token": "a"}, now=0.0)["expiry_date"], 21600000)
         with self.assertRaises(ValueError):
             document_of({"access_token": 3}, now=0.0)
+
+    def test_nonsense_about_the_lifetime(self) -> None:
+        """It is not believed, and costs nobody the tokens that it came with."""
+        for lasts in (0, -1, 1e9, 1e308, 10**400, "soon", None, True):
+            told = {"access_token": "a", "expires_in": lasts}
+            self.assertEqual(document_of(told, now=0.0)["expiry_date"], 21600000, lasts)
 
 
 class ErrorTests(QwenCase):

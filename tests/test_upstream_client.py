@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, DeferredList, gatherResults
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -243,6 +244,16 @@ class KeptConnectionTests(WireCase):
         self.assertEqual(len(server.peers), 4)
         self.assertEqual(sum(b"/then" in each for each in requests), 2)
         self.assertTrue(requests[-1].endswith(b"precious"))
+
+    async def test_what_must_not_come_twice_goes_past_kept_connections(self) -> None:
+        """So that it cannot be lost on one that is closing, and need not be sent again."""
+        requests: list[bytes] = []
+        upstream, server = self.upstream(), self.stale(requests)
+        await read(await upstream.send(self.post(server.url("/first"))))
+        once = attrs.evolve(self.post(server.url("/then")), once=True)
+        error = await self.failure(upstream.send(once))
+        self.assertEqual((error.fault, len(server.peers)), (Fault.RESET, 2))
+        self.assertEqual(sum(b"/then" in each for each in requests), 1)
 
     async def test_half_an_answer_is_not_stale(self) -> None:
         """Once a byte of an answer was seen, nothing is sent twice."""

@@ -36,7 +36,7 @@ from aiclient2api.values import Clock, Jitter
 LEAST = 30.0
 """Seconds between two renewals, unless a token was refused: our clock may be wrong."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
 """Seconds between renewals that fail."""
 
 _LONGEST_HINT = 300.0
@@ -287,7 +287,8 @@ class TokenKeeper:
         if self._closed:
             return troubles.stopping()
         left = self._pause_ends - self._clock.seconds()
-        if self._error is not None and left > 0:
+        # More than that is no pause of ours: the clock was set back.
+        if self._error is not None and 0 < left <= _LONGEST_HINT:
             # How long a credential's account rests is not ours to say.
             is_passing = self._error.fault is not Fault.CREDENTIAL
             return own(self._error, retry_after=left if is_passing else None)

@@ -21,6 +21,7 @@ from twisted.web.http import PotentialDataLoss
 
 from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.interfaces import IUpstream, IUpstreamResponse
+from aiclient2api.upstream.hints import header_wait
 from aiclient2api.values import Clock, Headers, UpstreamRequest
 
 ANSWER_LIMIT = 256 * 1024
@@ -41,12 +42,14 @@ class Answer:
     :ivar document: The JSON object; empty where an error came with something else.
     :ivar error: The word by which it names an error, or ``""``.
     :ivar told: What it says of the error for people, without what was sent; or ``""``.
+    :ivar retry_after: Seconds after which it wants to be asked again, None if it does not say.
     """
 
     status: int
     document: Mapping[str, Any] = attrs.field(repr=False)
     error: str = ""
     told: str = attrs.field(default="", repr=False)
+    retry_after: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -102,7 +105,7 @@ class Asker:
         self, url: str, kind: bytes, body: bytes, sent: Mapping[str, Any], headers: Headers
     ) -> Deferred[Answer]:
         own = ((b"content-type", kind), (b"accept", b"application/json"))
-        request = UpstreamRequest("POST", url, (*own, *headers), body, proxy=self.proxy)
+        request = UpstreamRequest("POST", url, (*own, *headers), body, proxy=self.proxy, once=True)
         asking = Deferred.fromCoroutine(self._asked(request, sent))
         late = False
 
@@ -132,6 +135,7 @@ class Asker:
     async def _asked(self, request: UpstreamRequest, sent: Mapping[str, Any]) -> Answer:
         response = await self.upstream.send(request=request)
         body = await _read(response)
+        wait = header_wait(response.headers)
         where = f"{self.whose} at {_host(request.url)}"
         document = _object(body)
         if response.status >= 500:
@@ -139,6 +143,7 @@ class Asker:
                 f"{where} is out of order (status {response.status}): try again later.",
                 fault=Fault.SERVER,
                 status=502,
+                retry_after=wait,
             )
         if document is None and response.status < 400:
             raise UpstreamError(
@@ -149,7 +154,7 @@ class Asker:
             )
         found = document or {}
         values = [value for value in sent.values() if isinstance(value, str)]
-        return Answer(response.status, found, _word(found), _told(found, values))
+        return Answer(response.status, found, _word(found), _told(found, values), wait)
 
 
 def seconds_left(answer: Answer) -> float:

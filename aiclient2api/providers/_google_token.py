@@ -137,6 +137,7 @@ class GoogleRenewal:
                 "again later.",
                 fault=Fault.RATE_LIMIT if limited else Fault.SERVER,
                 status=429 if limited else 502,
+                retry_after=answer.retry_after,
             )
         lasts = answer.number("expires_in", _LASTS)
         changes: dict[str, Any] = {
@@ -167,6 +168,11 @@ def _places(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        # A whole number of hundreds of digits is valid JSON.
+        return None
+    return number if isfinite(number) else None

@@ -97,9 +97,14 @@ def expiry(document: Mapping[str, Any]) -> float | None:
     if isinstance(told, str) and told.strip().isdigit() and len(told) < 20:
         told = int(told)
     if isinstance(told, int | float) and not isinstance(told, bool):
-        if not isfinite(told) or told <= 0:
+        try:
+            number = float(told)
+        except OverflowError:
+            # A whole number of hundreds of digits is valid JSON.
             return None
-        return told / 1000 if told > _MILLISECONDS else float(told)
+        if not isfinite(number) or number <= 0:
+            return None
+        return number / 1000 if number > _MILLISECONDS else number
     if not isinstance(told, str):
         return None
     try:
@@ -229,6 +234,7 @@ class KiroRenewal:
             f"{refused} It is tried again later.",
             fault=Fault.RATE_LIMIT if limited else Fault.SERVER,
             status=429 if limited else 502,
+            retry_after=answer.retry_after,
         )
 
     def _dead(self, refused: str, answer: Answer) -> UpstreamError:

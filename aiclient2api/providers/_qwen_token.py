@@ -27,6 +27,8 @@ MARGIN = 30.0
 
 _TEXTS = ("access_token", "refresh_token", "token_type")
 _LASTS = 21600.0
+# Seconds; a lifetime as long as this is nonsense, as is one of no time at all.
+_TOO_LONG = 1e9
 # Larger numbers are milliseconds since 1970: as seconds it would be the year 5138.
 _MILLISECONDS = 1e11
 _DEAD = (400, 401)
@@ -66,7 +68,10 @@ def document_of(told: Mapping[str, Any], *, now: float) -> dict[str, Any]:
     document["token_type"] = _text(told.get("token_type")) or "Bearer"
     if _text(told.get("resource_url")):
         document["resource_url"] = told["resource_url"]
-    document["expiry_date"] = int((now + (_LASTS if lasts is None else lasts)) * 1000)
+    if lasts is None or not 0 < lasts < _TOO_LONG:
+        # Believed, it would have the token renewed again and again, or never.
+        lasts = _LASTS
+    document["expiry_date"] = int((now + lasts) * 1000)
     return document
 
 
@@ -167,6 +172,7 @@ class QwenRenewal:
                 f"{answer.status}): it is tried again later.",
                 fault=Fault.RATE_LIMIT if limited else Fault.SERVER,
                 status=429 if limited else 502,
+                retry_after=answer.retry_after,
             ) from None
 
 
@@ -175,6 +181,11 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        # A whole number of hundreds of digits is valid JSON.
+        return None
+    return number if isfinite(number) else None

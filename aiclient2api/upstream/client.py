@@ -114,7 +114,7 @@ class Upstream:
         client = self._client(request.account, self._proxy(request, origin))
         try:
             try:
-                return await client.ask(request, visit)
+                return await client.ask(request, visit, fresh=request.once)
             except ResponseNeverReceived:
                 # A kept connection may be closed by the other side while our request is
                 # on its way there. Not a byte of an answer was seen: nothing is lost.
