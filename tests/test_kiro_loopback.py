@@ -297,7 +297,7 @@ class LoopbackTests(WireCase):
         self.assertEqual(content, "<thinking>hm hm</thinking>\n\nYes")
 
     async def test_thoughts_of_nobody(self) -> None:
-        """A Messages client brings a mark that keeps Anthropic from them; it is taken out."""
+        """A Messages client brings a mark that keeps Anthropic from them, and Kiro gets words."""
         self.log_in(self.kiro.social())
         self.kiro.answers = [[kiro_thought("hm hm"), kiro_text("Yes")]]
         asked = {**HI, "thinking": {"type": "enabled", "budget_tokens": 1024}}
@@ -309,7 +309,10 @@ class LoopbackTests(WireCase):
         ]
         await self.ask({**asked, "messages": messages})
         history = self.kiro.asked[-1]["conversationState"]["history"]
-        self.assertEqual(history[1]["assistantResponseMessage"]["content"], "Yes")
+        content = history[1]["assistantResponseMessage"]["content"]
+        self.assertEqual(content, "<thinking>hm hm</thinking>\n\nYes")
+        (mark,) = [each["signature"] for each in told["content"] if "signature" in each]
+        self.assertNotIn(mark, json.dumps(self.kiro.asked[-1]))
 
     async def test_long_names(self) -> None:
         """A client sees its own names, however long, whether converted or not."""

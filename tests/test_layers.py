@@ -28,6 +28,7 @@ LAYERS = {
         "accounts.records",
         "accounts.roster",
         "accounts.selection",
+        "upstream.hints",
     ],
     3: ["fallbacks", "upstream", "oauth", "observe", "state", "timers", "accounts.store"],
     4: ["providers"],

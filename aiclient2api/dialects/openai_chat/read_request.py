@@ -54,8 +54,8 @@ _READ = frozenset(
         "modalities",
     }
 )
-# Neither changes what is answered: what the stream tells beside it, and whether it is kept.
-_CONSUMED = frozenset({"stream_options", "store"})
+# None changes what is answered: how it comes in pieces, what is told beside it, if it is kept.
+_CONSUMED = frozenset({"stream_options", "store", "tool_stream"})
 
 
 def read_request(request: ChatRequest) -> Conversation:
