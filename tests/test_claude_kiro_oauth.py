@@ -625,6 +625,13 @@ class UsageTests(KiroCase):
         self.assertEqual((usage.plan, usage.resets, usage.email), ("", None, ""))
         self.assertEqual([(each.name, each.used) for each in usage.allowances], [("CREDIT", None)])
 
+    def test_numbers_that_are_none(self) -> None:
+        """Nonsense is as good as missing."""
+        nonsense = {"resourceType": "CREDIT", "currentUsage": 10**400, "usageLimit": True}
+        answer = told(200, usageBreakdownList=[nonsense])
+        (found,) = self.successResultOf(self.provider(answer).usage(self.held())).allowances
+        self.assertEqual((found.name, found.used, found.limit), ("CREDIT", None, None))
+
     def test_refused(self) -> None:
         """A refusal is classified like any other, and giving up closes the connection."""
         asking = self.provider(told(403, message="token is invalid")).usage(self.held())

@@ -190,7 +190,7 @@ class QuotaTests(SynchronousTestCase):
         }
         odd = {"remainingAmount": "-", "remainingFraction": True, "resetTime": "soon", "modelId": 1}
         self.assertEqual(
-            buckets_in({"buckets": [bucket, odd, 3]}),
-            [QuotaBucket("m", 0.5, 998, "REQUESTS", 60.0), QuotaBucket("")],
+            buckets_in({"buckets": [bucket, odd, 3, {"remainingFraction": 10**400}]}),
+            [QuotaBucket("m", 0.5, 998, "REQUESTS", 60.0), QuotaBucket(""), QuotaBucket("")],
         )
         self.assertEqual(buckets_in({}), [])

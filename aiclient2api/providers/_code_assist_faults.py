@@ -18,6 +18,7 @@ import attrs
 from aiclient2api.dialects.wire_request import entry, listed
 from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.framing.json_text import read
+from aiclient2api.framing.json_values import string
 from aiclient2api.upstream.faults import upstream_error
 from aiclient2api.upstream.hints import MOST_WAIT, duration, prose_wait
 from aiclient2api.values import Headers
@@ -66,7 +67,7 @@ def code_assist_error(
     told = entry(told, "error")
     details = listed(entry(told, "details"))
     infos = [
-        _Detail(_text(entry(each, "reason")), _text(entry(each, "domain")), metadata)
+        _Detail(string(entry(each, "reason")), string(entry(each, "domain")), metadata)
         for each in details
         for metadata in [entry(each, "metadata") or {}]
         if isinstance(metadata, dict) and entry(each, "reason")
@@ -77,7 +78,7 @@ def code_assist_error(
     if status == 403:
         return _forbidden(error, provider, details, infos)
     if status in (429, 499, 503):
-        return _limited(error, _text(entry(told, "message")), details, infos, headers)
+        return _limited(error, string(entry(told, "message")), details, infos, headers)
     return error
 
 
@@ -180,7 +181,7 @@ def _until_reset(infos: Iterable[_Detail], headers: Headers) -> float | None:
     date = next((value for name, value in headers if name == b"date"), b"")
     for info in infos:
         try:
-            moment = datetime.fromisoformat(_text(info.metadata.get("quotaResetTimeStamp")))
+            moment = datetime.fromisoformat(string(info.metadata.get("quotaResetTimeStamp")))
             now = parsedate_to_datetime(date.decode("latin-1"))
         except (ValueError, TypeError, OverflowError):
             continue
@@ -188,7 +189,3 @@ def _until_reset(infos: Iterable[_Detail], headers: Headers) -> float | None:
             moment = moment.replace(tzinfo=UTC)
         return min(max(0.0, moment.timestamp() - now.timestamp()), MOST_WAIT)
     return None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from aiclient2api.dialects.wire_request import entry, listed
 from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.framing.json_text import read
+from aiclient2api.framing.json_values import string
 from aiclient2api.oauth.sharing import Shared
 from aiclient2api.providers._code_assist_faults import (
     changed,
@@ -88,7 +89,7 @@ async def discovered(*, whose: str, call: Call, clock: Clock) -> str:
     # Fields that are not known are left out: empty ones are refused for some accounts.
     loaded = await _loaded(call)
     tier = entry(loaded, "currentTier")
-    project = _text(entry(loaded, "cloudaicompanionProject"))
+    project = string(entry(loaded, "cloudaicompanionProject"))
     ineligible = [
         each for each in listed(entry(loaded, "ineligibleTiers")) if isinstance(each, dict)
     ]
@@ -107,7 +108,7 @@ async def discovered(*, whose: str, call: Call, clock: Clock) -> str:
         raise _no_project(whose, ineligible)
     if offered is not None and offered.get("userDefinedCloudaicompanionProject"):
         raise _no_project(whose, ineligible)
-    body = {"tierId": _text(entry(offered, "id")) or _LEGACY, "metadata": _METADATA}
+    body = {"tierId": string(entry(offered, "id")) or _LEGACY, "metadata": _METADATA}
     found = await _onboarded(whose, call, body, clock)
     if found:
         return found
@@ -138,7 +139,7 @@ async def _onboarded(whose: str, call: Call, body: Mapping[str, Any], clock: Clo
         if operation.get("done"):
             break
         await _sleep(clock, POLL_SECONDS)
-        name = _text(operation.get("name"))
+        name = string(operation.get("name"))
         operation = await (call(f"/{name}", None) if name else call(":onboardUser", body))
     if not operation.get("done"):
         raise UpstreamError(
@@ -155,7 +156,7 @@ async def _onboarded(whose: str, call: Call, body: Mapping[str, Any], clock: Clo
             "Log in with Gemini CLI once to see what it wants.",
             "onboarding_failed",
         )
-    return _text(entry(entry(operation.get("response"), "cloudaicompanionProject"), "id"))
+    return string(entry(entry(operation.get("response"), "cloudaicompanionProject"), "id"))
 
 
 def _no_project(whose: str, ineligible: Sequence[Mapping[str, Any]]) -> UpstreamError:
@@ -180,11 +181,7 @@ def _refused(message: str, code: str) -> UpstreamError:
 
 def _said(text: Any) -> str:
     """Return what Google says as a piece of a sentence."""
-    return " ".join(_text(text).split())[:_TOLD].rstrip(". ")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return " ".join(string(text).split())[:_TOLD].rstrip(". ")
 
 
 def _sleep(clock: Clock, seconds: float) -> Deferred[None]:

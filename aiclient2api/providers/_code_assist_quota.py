@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from aiclient2api.dialects.wire_request import entry, listed
+from aiclient2api.framing.json_values import number, string
 
 
 @attrs.frozen
@@ -40,14 +41,13 @@ def buckets_in(told: Mapping[str, Any]) -> list[QuotaBucket]:
 
 
 def _bucket(told: Mapping[str, Any]) -> QuotaBucket:
-    fraction, amount = told.get("remainingFraction"), str(told.get("remainingAmount"))
-    known = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+    amount = str(told.get("remainingAmount"))
     return QuotaBucket(
-        model=_text(told.get("modelId")),
-        fraction=float(fraction) if known else None,  # type: ignore[arg-type]
+        model=string(told.get("modelId")),
+        fraction=number(told.get("remainingFraction")),
         # A 64-bit number is a text in Google's JSON.
         amount=int(amount) if amount.isascii() and amount.isdigit() and len(amount) < 20 else None,
-        kind=_text(told.get("tokenType")),
+        kind=string(told.get("tokenType")),
         resets_at=_moment(told.get("resetTime")),
     )
 
@@ -58,7 +58,3 @@ def _moment(text: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

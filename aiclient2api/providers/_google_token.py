@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.framing.json_values import number
 from aiclient2api.oauth.credential_file import access_token, refresh_token
 from aiclient2api.oauth.requests import Asker
 from aiclient2api.providers._gemini_cli_client import Client
@@ -38,7 +38,7 @@ def expiry(document: Mapping[str, Any]) -> float | None:
     if access_token(document) is None:
         return 0.0
     for place in _places(document):
-        told = _number(place.get("expiry_date"))
+        told = number(place.get("expiry_date"))
         if told is not None:
             return told / 1000 if told > _MILLISECONDS else told
         try:
@@ -165,14 +165,3 @@ def _places(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         inner = document.get(name)
         if isinstance(inner, Mapping):
             yield inner
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        # A whole number of hundreds of digits is valid JSON.
-        return None
-    return number if isfinite(number) else None

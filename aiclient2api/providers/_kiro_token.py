@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.framing.json_values import number
 from aiclient2api.oauth.requests import Answer, Asker, seconds_left
 from aiclient2api.values import Clock, Credential
 
@@ -96,15 +96,9 @@ def expiry(document: Mapping[str, Any]) -> float | None:
     told = document.get("expiresAt")
     if isinstance(told, str) and told.strip().isdigit() and len(told) < 20:
         told = int(told)
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        try:
-            number = float(told)
-        except OverflowError:
-            # A whole number of hundreds of digits is valid JSON.
-            return None
-        if not isfinite(number) or number <= 0:
-            return None
-        return number / 1000 if number > _MILLISECONDS else number
+    moments = number(told)
+    if moments is not None and moments > 0:
+        return moments / 1000 if moments > _MILLISECONDS else moments
     if not isinstance(told, str):
         return None
     try:

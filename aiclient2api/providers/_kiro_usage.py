@@ -8,12 +8,12 @@ left out. It must never know how it is asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from typing import Any
 
 import attrs
 
 from aiclient2api.framing.json_text import read
+from aiclient2api.framing.json_values import number
 
 
 @attrs.frozen
@@ -117,8 +117,5 @@ def _text(told: Mapping[str, Any], key: str) -> str:
 
 
 def _number(told: Mapping[str, Any], *keys: str) -> float | None:
-    for key in keys:
-        value = told.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-            return float(value)
-    return None
+    found = (number(told.get(key)) for key in keys)
+    return next((each for each in found if each is not None), None)

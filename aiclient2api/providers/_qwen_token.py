@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.framing.json_values import number, string
 from aiclient2api.oauth.qwen_login import CLIENT
 from aiclient2api.oauth.requests import Asker
 from aiclient2api.values import Clock, Credential
@@ -41,7 +41,7 @@ def expiry(document: Mapping[str, Any]) -> float:
     :return: 0.0 if that is not told. What the login service answered says how long the token
         lasts, but not since when: such a document is renewed first, and complete then.
     """
-    told = _number(document.get("expiry_date"))
+    told = number(document.get("expiry_date"))
     if told is not None:
         return told / 1000 if told > _MILLISECONDS else told
     try:
@@ -59,14 +59,14 @@ def document_of(told: Mapping[str, Any], *, now: float) -> dict[str, Any]:
     :param now: Unix seconds.
     :raise ValueError: if there is no access token in it.
     """
-    if not _text(told.get("access_token")):
+    if not string(told.get("access_token")):
         raise ValueError("no access token")
-    lasts = _number(told.get("expires_in"))
+    lasts = number(told.get("expires_in"))
     document: dict[str, Any] = {
-        key: told[key] for key in ("access_token", "refresh_token") if _text(told.get(key))
+        key: told[key] for key in ("access_token", "refresh_token") if string(told.get(key))
     }
-    document["token_type"] = _text(told.get("token_type")) or "Bearer"
-    if _text(told.get("resource_url")):
+    document["token_type"] = string(told.get("token_type")) or "Bearer"
+    if string(told.get("resource_url")):
         document["resource_url"] = told["resource_url"]
     if lasts is None or not 0 < lasts < _TOO_LONG:
         # Believed, it would have the token renewed again and again, or never.
@@ -77,8 +77,8 @@ def document_of(told: Mapping[str, Any], *, now: float) -> dict[str, Any]:
 
 def lacking(document: Mapping[str, Any]) -> Sequence[str]:
     """Return the keys without which Qwen Code refuses a document."""
-    found = [key for key in _TEXTS if not _text(document.get(key))]
-    dated = any(_number(document.get(key)) is not None for key in ("expiry_date", "expires_in"))
+    found = [key for key in _TEXTS if not string(document.get(key))]
+    dated = any(number(document.get(key)) is not None for key in ("expiry_date", "expires_in"))
     return found if dated or expiry(document) else [*found, "expiry_date"]
 
 
@@ -104,7 +104,7 @@ def checked(document: Mapping[str, Any], *, whose: str, remedy: str) -> Mapping[
 def credential_of(document: Mapping[str, Any]) -> Credential:
     """Return what requests are made with."""
     token, refresh = document["access_token"], document["refresh_token"]
-    where = _text(document.get("resource_url"))
+    where = string(document.get("resource_url"))
     return Credential(
         token, details={"resource_url": where} if where else {}, secrets=(token, refresh)
     )
@@ -174,18 +174,3 @@ class QwenRenewal:
                 status=429 if limited else 502,
                 retry_after=answer.retry_after,
             ) from None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        # A whole number of hundreds of digits is valid JSON.
-        return None
-    return number if isfinite(number) else None
