@@ -206,6 +206,26 @@ class UpstreamError(GatewayError):
         self.of_model = of_model
 
 
+def stopping() -> UpstreamError:
+    """
+    Return what a caller is told whose answer was not done when the gateway had to stop.
+
+    It has the form of an upstream's error, because where an answer has begun it is told in
+    the place of one.
+    """
+    return UpstreamError(
+        "The gateway was stopped before this answer was complete; send the request again.",
+        fault=Fault.CAPACITY,
+        status=503,
+        code="gateway_stopping",
+        retry_after=STOPPING_RETRY,
+    )
+
+
+STOPPING_RETRY = 5.0
+"""Seconds after which a gateway that was stopped may be there again."""
+
+
 class ConfigurationError(Exception):
     """
     The configuration cannot be used.

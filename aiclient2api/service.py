@@ -2,8 +2,8 @@
 The running gateway: what starts, in which order it stops, and how it reloads.
 
 ``MultiService`` stops all its children at once; here the order is written out:
-stop listening, let what is in flight finish, cut off the rest, close the connections
-behind their answers, then let go of the upstreams and flush the logs.
+be ready no more, stop listening, let what is in flight finish, interrupt the rest, close
+the connections behind their answers, then let go of the upstreams and flush the logs.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.application.strports import service as listener
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from aiclient2api.config import Settings
+from aiclient2api.draining import Clients, Drain, Haste
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.values import Clock
-from aiclient2api.web.front import Front
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import GatewaySite
 
-GRACE = 10.0
-"""Seconds that requests in flight get to finish when the gateway stops."""
-
-LAST_GRACE = 1.0
-"""Seconds that requests which were cut off, and then all connections, get to end."""
+IDLE = 0.5
+"""Seconds a kept connection must have been idle before it is closed at a stop."""
 
 FIXED = (
     "listen",
@@ -46,8 +43,11 @@ class World(Protocol):
 
     reactor: Any
     clock: Clock
-    front: Front
     site: GatewaySite
+
+    @property
+    def clients(self) -> Clients:
+        """Return whoever is connected."""
 
     def settings(self) -> Settings:
         """Return the settings in force."""
@@ -69,6 +69,9 @@ class World(Protocol):
     def open(self) -> None:
         """Make the state directory and key; start the observers."""
 
+    def settle(self) -> None:
+        """Begin nothing any more of one's own accord: no probe, no renewal, no reload."""
+
     def close(self) -> Deferred[Any]:
         """Let go of upstream connections; flush the observers."""
 
@@ -87,7 +90,9 @@ class Gateway(MultiService):
         super().__init__()
         self._world = world
         self._announce = announce
-        self._old_hangup: Any = None
+        self._old_signals: dict[int, Any] = {}
+        self._drain: Drain | None = None
+        self._by_hand = False
         self._started = world.settings()
         for description in self._started.listen:
             child = listener(description, world.site, reactor=world.reactor)
@@ -106,13 +111,14 @@ class Gateway(MultiService):
         """
         self._world.open()
         super().startService()
-        self._old_hangup = signal.signal(signal.SIGHUP, self._hung_up)
+        self._catch(signal.SIGHUP, self._hung_up)
+        # The reactor sets its own first, which would end the process by the same signal
+        # in the end, and log a fault for a second one.
+        self._world.reactor.callWhenRunning(self._catch_stops)
         self._announce([port.getHost() for port in self._ports()])
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fire when everything has let go."""
-        if self._old_hangup is not None:
-            signal.signal(signal.SIGHUP, self._old_hangup)
         return Deferred.fromCoroutine(self._stop())
 
     def reload(self) -> bool:
@@ -122,6 +128,9 @@ class Gateway(MultiService):
         :return: True if the new configuration is in force.
         """
         started = self._started
+        if self._drain is not None:
+            self._log.warn("The configuration was not reloaded: the gateway is stopping.")
+            return False
         try:
             new = self._world.load()
             if started.source is not None and new.source != started.source:
@@ -153,30 +162,50 @@ class Gateway(MultiService):
                 ports.append(waiting.result)
         return ports
 
-    async def _stop(self) -> None:
-        await MultiService.stopService(self)
-        front = self._world.front
-        if front.in_flight:
-            self._log.info(
-                "Waiting up to {grace:g} s for {count} requests in flight.",
-                grace=GRACE,
-                count=front.in_flight,
-            )
-            if not await self._within(GRACE, front.drained()):
-                self._log.warn("Cutting off {count} requests.", count=front.in_flight)
-                front.cut_off()
-                # They are still to be told of, in the log and to whoever observes.
-                await self._within(LAST_GRACE, front.drained())
-        await self._within(LAST_GRACE, self._world.site.hang_up())
-        await self._world.close()
+    # --- stopping ---------------------------------------------------------------
 
-    async def _within(self, seconds: float, done: Deferred[None]) -> bool:
-        call = self._world.clock.callLater(seconds, done.cancel)
-        try:
-            await done
-        except CancelledError:
-            return False
-        finally:
-            if call.active():
-                call.cancel()
-        return True
+    def _catch(self, number: int, act: Callable[[int, FrameType | None], None]) -> None:
+        old = signal.signal(number, act)
+        self._old_signals.setdefault(number, old)
+
+    def _release(self, number: int) -> None:
+        old = self._old_signals.pop(number, None)
+        if old is not None:
+            signal.signal(number, old)
+
+    def _catch_stops(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Whoever starts it in the background of a shell may not mean Ctrl-C for it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._catch(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._world.reactor.callFromThread(self.told_to_stop, number)
+
+    def told_to_stop(self, number: int) -> None:
+        """Do what a signal asks for: stop, or, where that goes on already, be quick."""
+        name = signal.Signals(number).name
+        if self._drain is None:
+            self._log.info("Got {name}, stopping.", name=name)
+            # Nobody asks whether someone at the keyboard is ready.
+            self._by_hand = number == signal.SIGINT
+            self._world.reactor.stop()
+        else:
+            self._log.info("Got {name} again, so nobody is waited for any more.", name=name)
+            self._drain.hurry()
+
+    async def _stop(self) -> None:
+        world, stop = self._world, self._world.settings().stop
+        world.settle()
+        haste = Haste(
+            delay=0.0 if self._by_hand else stop.delay,
+            grace=stop.grace,
+            idle=0.0 if self._by_hand else IDLE,
+        )
+        self._drain = Drain(
+            world.clients, world.clock, haste, lambda: MultiService.stopService(self)
+        )
+        await self._drain.run()
+        await world.close()
+        for number in tuple(self._old_signals):
+            self._release(number)

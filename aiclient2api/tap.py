@@ -59,6 +59,7 @@ from aiclient2api.upstream.proxy import ProxySettings
 from aiclient2api.values import Runtime
 from aiclient2api.web.api import Api
 from aiclient2api.web.front import Front
+from aiclient2api.web.leaving import Clients
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import Admission, GatewaySite
@@ -271,6 +272,7 @@ class World:
             ),
             reactor,
         )
+        self.clients = Clients(self.front, self.site)
 
     def settings(self) -> Settings:
         """See `service.World`."""
@@ -382,6 +384,12 @@ class World:
         proxies = ProxySettings.from_environ(self._environ)
         for warning in (*settings.warnings, *proxies.faults()):
             self._log.warn("{told}", told=warning)
+
+    def settle(self) -> None:
+        """See `service.World`."""
+        self._followed.stop()
+        self._probes.stop()
+        self._renewals.stop()
 
     def close(self) -> Deferred[Any]:
         """See `service.World`."""

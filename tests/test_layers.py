@@ -52,6 +52,7 @@ LAYERS = {
         "assembly",
         "banner",
         "service",
+        "draining",
         "statedir",
         "logfile",
         "following",

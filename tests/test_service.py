@@ -15,8 +15,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from aiclient2api.errors import ConfigurationError
-from aiclient2api.service import GRACE, LAST_GRACE, Gateway
+from aiclient2api.config.settings import Stop
+from aiclient2api.draining import LAST_GRACE, LOOK
+from aiclient2api.errors import ConfigurationError, UpstreamError
+from aiclient2api.service import Gateway
+
+STOP = Stop()
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
 @attrs.frozen
@@ -30,45 +35,73 @@ class Told:
     prompt_log_mode: str = "none"
     prompt_log_base_name: str = "prompt_log"
     fetch_system_prompt: str | None = None
+    stop: Stop = STOP
     warnings: tuple[str, ...] = ()
 
 
-class Front:
-    """Requests in flight, as many as the test says."""
+class Clients:
+    """Clients, as many as the test says."""
 
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.cut = False
-        self.waiting: Deferred[None] | None = None
+    def __init__(self, listening: Any) -> None:
+        self.listening = listening
+        self.busy = self.connected = 0
+        self.stubborn = False
+        self.steps: list[object] = []
+        self.closing: Deferred[None] = succeed(None)
 
-    def drained(self) -> Deferred[None]:
-        """Wait for the test."""
-        self.waiting = Deferred()
-        return self.waiting
+    def tell(self) -> None:
+        """Note it."""
+        self.note("told")
+
+    def close_idle(self, seconds: float) -> None:
+        """Do it at once."""
+        self.note("close idle")
+        self.connected = self.busy
+
+    def interrupt(self, error: UpstreamError) -> None:
+        """Note with what; whoever is not stubborn is gone."""
+        self.note(error.code)
+        if not self.stubborn:
+            self.busy = self.connected = 0
 
     def cut_off(self) -> None:
         """Note it."""
-        self.cut = True
-
-
-class Reactor(MemoryReactor):
-    """A reactor in memory that runs what signals ask for at once."""
-
-    def callFromThread(self, function: Any) -> None:
-        """Call it."""
-        function()
-
-
-class Doors(Site):
-    """A site whose connections close when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__(Resource())
-        self.closing: Deferred[None] = succeed(None)
+        self.note("cut off")
 
     def hang_up(self) -> Deferred[None]:
         """Wait for the test."""
+        self.note("hang up")
         return self.closing
+
+    def note(self, what: object) -> None:
+        """Note what is done, and whether anybody is still let in."""
+        self.steps.append((what, "listening") if self.listening() else what)
+
+
+class Reactor(MemoryReactor):
+    """A reactor in memory that runs what signals ask for at once, as it does a stop."""
+
+    stops = 0
+    listening = False
+
+    def listenTCP(self, *args: Any, **named: Any) -> Any:
+        """Listen until told otherwise."""
+        port = super().listenTCP(*args, **named)
+        self.listening = True
+
+        def stop() -> None:
+            self.listening = False
+
+        port.stopListening = stop
+        return port
+
+    def stop(self) -> None:
+        """Count it."""
+        self.stops += 1
+
+    def callFromThread(self, function: Any, *args: Any) -> None:
+        """Call it."""
+        function(*args)
 
 
 class World:
@@ -77,8 +110,8 @@ class World:
     def __init__(self) -> None:
         self.reactor = Reactor()
         self.clock = Clock()
-        self.front = Front()
-        self.site = Doors()
+        self.site = Site(Resource())
+        self.clients = Clients(lambda: self.reactor.listening)
         self.told: Told | ConfigurationError = Told()
         self.used = Told()
         self.steps: list[str] = []
@@ -101,6 +134,10 @@ class World:
         """Note it."""
         self.steps.append("open")
 
+    def settle(self) -> None:
+        """Note it."""
+        self.steps.append("settle")
+
     def close(self) -> Deferred[None]:
         """Note it, with whether anything was still listening."""
         self.steps.append("close")
@@ -118,10 +155,16 @@ class GatewayTests(SynchronousTestCase):
 
     def start(self) -> None:
         """Start it as twistd does."""
-        before = signal.getsignal(signal.SIGHUP)
-        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.gateway.privilegedStartService()
         self.gateway.startService()
+        for hook, args, named in self.world.reactor.whenRunningHooks:
+            hook(*args, **named)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, look by look."""
+        self.world.clock.pump([LOOK] * round(seconds / LOOK))
 
     def test_it_listens_before_it_makes_its_files(self) -> None:
         """And says where it listens."""
@@ -136,54 +179,144 @@ class GatewayTests(SynchronousTestCase):
         """Nothing is waited for; upstreams are let go last."""
         self.start()
         self.successResultOf(self.gateway.stopService())
-        self.assertEqual(self.world.steps, ["open", "close"])
+        self.assertEqual(self.world.steps, ["open", "settle", "close"])
+        self.assertEqual(self.world.clients.steps, [("told", "listening"), "close idle", "hang up"])
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
 
     def test_what_is_in_flight_may_finish(self) -> None:
-        """The stop waits for it, and for no longer."""
+        """The listener stays open for a moment, the stop waits, and then for no longer."""
         self.start()
-        self.world.front.in_flight = 1
+        clients = self.world.clients
+        clients.busy = clients.connected = 1
         stopping = self.gateway.stopService()
+        self.advance(STOP.delay - 2 * LOOK)
+        self.assertTrue(self.world.reactor.listening)
+        self.advance(4 * LOOK)
+        self.assertFalse(self.world.reactor.listening)
         self.assertNoResult(stopping)
-        self.assertEqual(self.world.steps, ["open"])
-        assert self.world.front.waiting is not None
-        self.world.front.waiting.callback(None)
+        self.assertEqual(self.world.steps, ["open", "settle"])
+        clients.busy = clients.connected = 0
+        self.advance(LOOK)
         self.successResultOf(stopping)
-        self.assertFalse(self.world.front.cut)
+        self.assertEqual(clients.steps, [("told", "listening"), "close idle", "hang up"])
+        self.assertEqual(self.world.steps, ["open", "settle", "close"])
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_who_is_only_connected_is_told_and_then_let_go(self) -> None:
+        """A kept connection holds nothing up for long, but is not closed unawares."""
+        self.start()
+        self.world.clients.connected = 1
+        stopping = self.gateway.stopService()
+        self.advance(STOP.delay + LOOK)
+        self.successResultOf(stopping)
+
+    def test_ctrl_c_listens_no_longer(self) -> None:
+        """Whoever sits in front of it need not wait for a load balancer."""
+        self.start()
+        self.world.clients.connected = 1
+        signal.raise_signal(signal.SIGINT)
+        self.assertEqual(self.world.reactor.stops, 1)
+        self.successResultOf(self.gateway.stopService())
+        self.assertEqual(self.world.clients.steps, [("told", "listening"), "hang up"])
 
     def test_connections_close_before_the_upstreams_are_let_go(self) -> None:
         """What is written to them is sent first."""
         self.start()
         closing: Deferred[None] = Deferred()
-        self.world.site.closing = closing
+        self.world.clients.closing = closing
         stopping = self.gateway.stopService()
         self.assertNoResult(stopping)
-        self.assertEqual(self.world.steps, ["open"])
+        self.assertEqual(self.world.steps, ["open", "settle"])
         closing.callback(None)
         self.successResultOf(stopping)
-        self.assertEqual(self.world.steps, ["open", "close"])
+        self.assertEqual(self.world.steps, ["open", "settle", "close"])
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
 
     def test_a_client_that_does_not_read_cannot_hold_up_the_stop(self) -> None:
         """Its connection is given up."""
         self.start()
-        self.world.site.closing = Deferred()
+        self.world.clients.closing = Deferred()
         stopping = self.gateway.stopService()
-        self.world.clock.advance(LAST_GRACE)
+        self.advance(LAST_GRACE + LOOK)
         self.successResultOf(stopping)
-        self.assertEqual(self.world.steps, ["open", "close"])
+        self.assertEqual(self.world.steps, ["open", "settle", "close"])
 
-    def test_what_takes_too_long_is_cut_off(self) -> None:
+    def test_what_takes_too_long_is_interrupted(self) -> None:
+        """After ``grace`` seconds, all in all; it is told why, and so is the log."""
+        self.start()
+        clients = self.world.clients
+        clients.busy = 2
+        told = self.logged()
+        stopping = self.gateway.stopService()
+        self.advance(STOP.grace - 2 * LOOK)
+        self.assertNotIn("gateway_stopping", clients.steps)
+        self.advance(3 * LOOK)
+        self.successResultOf(stopping)
+        self.assertEqual(clients.steps[2:], ["gateway_stopping", "hang up"])
+        self.assertTrue([line for line in told if "Waiting up to 7 s for 2 requests" in line], told)
+        self.assertTrue([line for line in told if line.startswith("Interrupting 2 requests")], told)
+
+    def test_what_does_not_end_is_cut_off(self) -> None:
         """A stop always ends."""
         self.start()
-        self.world.front.in_flight = 1
+        clients = self.world.clients
+        clients.busy, clients.stubborn = 1, True
         stopping = self.gateway.stopService()
-        self.world.clock.advance(GRACE)
-        self.assertTrue(self.world.front.cut)
-        self.world.clock.advance(LAST_GRACE)
+        self.advance(STOP.grace + LAST_GRACE - 2 * LOOK)
+        self.assertNotIn("cut off", clients.steps)
+        self.advance(4 * LOOK)
         self.successResultOf(stopping)
-        self.assertTrue(self.world.front.cut)
-        self.assertEqual(self.world.steps, ["open", "close"])
+        self.assertEqual(clients.steps[-2:], ["cut off", "hang up"])
+
+    def test_a_second_signal_cuts_the_wait_short(self) -> None:
+        """Both of it: that for load balancers, and that for requests."""
+        self.start()
+        clients = self.world.clients
+        clients.busy = 1
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual(self.world.reactor.stops, 1)
+        stopping = self.gateway.stopService()
+        self.advance(2 * LOOK)
+        self.assertNoResult(stopping)
+        signal.raise_signal(signal.SIGTERM)
+        self.advance(2 * LOOK)
+        self.successResultOf(stopping)
+        self.assertIn("gateway_stopping", clients.steps)
+        self.assertEqual(self.world.reactor.stops, 1)
+
+    def test_grace_is_what_the_configuration_says_now(self) -> None:
+        """And not what it said at the start."""
+        self.start()
+        self.world.told = Told(stop=Stop(grace=1.0, delay=0.0))
+        self.assertTrue(self.gateway.reload())
+        self.world.clients.busy = 1
+        stopping = self.gateway.stopService()
+        self.assertFalse(self.world.reactor.listening)
+        self.advance(1.0 + LOOK)
+        self.successResultOf(stopping)
+
+    def test_nothing_is_reloaded_while_it_stops(self) -> None:
+        """SIGHUP neither kills it then, nor brings anything new to life."""
+        self.start()
+        self.world.clients.busy = 1
+        stopping = self.gateway.stopService()
+        self.world.told = Told(name="new")
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(self.world.used.name, "old")
+        self.advance(STOP.grace + LAST_GRACE)
+        self.successResultOf(stopping)
+
+    def logged(self) -> list[str]:
+        """Return what is logged from now on, in a list that grows."""
+        told: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            told.append(formatEvent(event) or "")
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        return told
 
     def test_a_reload_puts_the_new_configuration_in_force(self) -> None:
         """At SIGHUP."""
@@ -196,14 +329,7 @@ class GatewayTests(SynchronousTestCase):
         """By the keys' names; the rest is in force all the same."""
         self.start()
         self.world.told = Told(name="new", listen=("tcp:4000",))
-        told: list[str | None] = []
-
-        @implementer(ILogObserver)
-        def observe(event: LogEvent) -> None:
-            told.append(formatEvent(event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        told = self.logged()
         self.assertTrue(self.gateway.reload())
         self.assertIn("A change of listen needs a restart.", told)
 
@@ -228,10 +354,11 @@ class GatewayTests(SynchronousTestCase):
         self.assertFalse(self.gateway.reload())
         self.assertEqual(self.world.used.name, "old")
 
-    def test_after_the_stop_the_signal_is_no_longer_ours(self) -> None:
-        """The handler that was there before is back."""
-        before = signal.getsignal(signal.SIGHUP)
+    def test_after_the_stop_the_signals_are_no_longer_ours(self) -> None:
+        """The handlers that were there before are back."""
+        before = [signal.getsignal(number) for number in SIGNALS]
         self.start()
-        self.assertNotEqual(signal.getsignal(signal.SIGHUP), before)
+        for number, old in zip(SIGNALS, before, strict=True):
+            self.assertNotEqual(signal.getsignal(number), old)
         self.successResultOf(self.gateway.stopService())
-        self.assertEqual(signal.getsignal(signal.SIGHUP), before)
+        self.assertEqual([signal.getsignal(number) for number in SIGNALS], before)

@@ -102,6 +102,16 @@ STORED_RESPONSES: Key[Mapping[str, Any]] = Key(
 STATE_DIR: Key[Path | None] = Key(
     "state_dir", read.path, None, "The folder for the generated key and other state."
 )
+GRACE = Key("grace", seconds(example=30), 10.0, "Seconds a stop waits for requests at work.")
+DRAIN_DELAY = Key(
+    "drain_delay", seconds(example=5), 3.0, "Seconds a stop goes on listening, if it has clients."
+)
+HAND_OVER_GRACE = Key(
+    "hand_over_grace",
+    seconds(example=900),
+    900.0,
+    "Seconds that requests at work get of which a new process took over the listeners.",
+)
 LOG_LEVEL = Key(
     "log_level", read.level, "info", "How much is logged: debug, info, warn, error, critical."
 )
@@ -173,6 +183,9 @@ KEYS: tuple[Key[Any], ...] = (
     FETCH_IMAGES,
     STORED_RESPONSES,
     STATE_DIR,
+    GRACE,
+    DRAIN_DELAY,
+    HAND_OVER_GRACE,
     LOG_LEVEL,
     PROXY_URL,
     PROXY_ENABLED_PROVIDERS,

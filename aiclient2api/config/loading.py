@@ -33,7 +33,14 @@ from aiclient2api.config.key import Key
 from aiclient2api.config.later_keys import LATER, LATER_LIMIT_KEYS
 from aiclient2api.config.pools import ProviderConfig, ProviderReader
 from aiclient2api.config.provider_names import ProviderNames
-from aiclient2api.config.settings import FetchImages, Limits, Settings, StoredResponses, Timeouts
+from aiclient2api.config.settings import (
+    FetchImages,
+    Limits,
+    Settings,
+    Stop,
+    StoredResponses,
+    Timeouts,
+)
 from aiclient2api.config.values import Given, Place, Wrong, level
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.interfaces import IProviderFactory
@@ -137,6 +144,11 @@ class _Load:
             fetch_images=self._fetch_images(reading),
             stored_responses=self._stored_responses(reading),
             state_dir=self._state_dir(reading),
+            stop=Stop(
+                grace=reading.take(keys.GRACE),
+                delay=reading.take(keys.DRAIN_DELAY),
+                hand_over=reading.take(keys.HAND_OVER_GRACE),
+            ),
             log_level=self._log_level(reading),
             proxy_url=reading.take(keys.PROXY_URL) or None,
             cors_origins=origins(reading),

@@ -75,6 +75,21 @@ class StoredResponses:
 
 
 @attrs.frozen
+class Stop:
+    """
+    How long what is under way is waited for; seconds.
+
+    :ivar grace: When the gateway stops.
+    :ivar delay: How much of that it goes on listening, if it has clients.
+    :ivar hand_over: When a new process has taken over its listeners.
+    """
+
+    grace: float = 10.0
+    delay: float = 3.0
+    hand_over: float = 900.0
+
+
+@attrs.frozen
 class Settings:
     """
     Everything the gateway is told before it starts.
@@ -124,6 +139,7 @@ class Settings:
     fetch_images: FetchImages
     stored_responses: StoredResponses
     state_dir: Path
+    stop: Stop
     log_level: str
     proxy_url: str | None = attrs.field(repr=False)
     cors_origins: tuple[str, ...]

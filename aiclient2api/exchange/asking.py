@@ -184,6 +184,7 @@ class Asking:
     watcher: IWatcher | None = attrs.field(default=None, init=False)
     _account: Account = attrs.field(init=False)
     _opened: bool = attrs.field(default=False, init=False)
+    _relaying: Relay | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
@@ -248,6 +249,14 @@ class Asking:
                 delay=delay,
             )
             await _sleep(self.clock, delay)
+
+    def interrupt(self, error: UpstreamError) -> bool:
+        """Break off an answer that has begun, with *error* at its end; say whether there is one."""
+        relay = self._relaying
+        if relay is None or not relay.begun:
+            return False
+        relay.expire(error)
+        return True
 
     async def _with_credential(self, refused: Credential | None) -> Account:
         """Return the account with what it is asked with now, where that changes."""
@@ -330,6 +339,7 @@ class Asking:
                 total=0.0 if left is None else max(left, 0.001),
             ),
         )
+        self._relaying = relay
         try:
             response.deliver(receiver=relay)
         except BaseException:

@@ -133,6 +133,7 @@ class Exchange:
     _blamed: tuple[str, str, str] | None = attrs.field(default=None, init=False)
     _switches: int = attrs.field(default=0, init=False)
     _trying: bool = attrs.field(default=False, init=False)
+    _interrupted: UpstreamError | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
@@ -149,6 +150,9 @@ class Exchange:
         try:
             ending = await self._answered()
         except CancelledError:
+            if self._interrupted is not None:
+                self._ended("failed", self._interrupted)
+                raise self._interrupted from None
             self._ended("cancelled", None)
             raise
         except GatewayError as error:
@@ -161,6 +165,16 @@ class Exchange:
             self.budget.working -= 1
             self.budget.trying -= self._trying
         self._ended(ending.how, ending.error)
+
+    def interrupt(self, error: UpstreamError) -> bool:
+        """
+        End now: the gateway has to. Nobody else is asked, and no account is blamed.
+
+        :return: True if an answer that had begun was broken off, with *error* at its end.
+            Otherwise cancel `run`, which then raises *error*.
+        """
+        self._interrupted = error
+        return self._last is not None and self._last.interrupt(error)
 
     # --- who is asked -----------------------------------------------------------
 
@@ -327,10 +341,11 @@ class Exchange:
 
     def _give_back(self, lease: ILease, error: UpstreamError) -> None:
         # What came of a mere question says nothing of how answers would fare.
-        if error.code == "gateway_bug" or not (self._judging or error.fault is Fault.CREDENTIAL):
-            lease.abandoned(usage=self._usage)
-        else:
+        telling = self._judging or error.fault is Fault.CREDENTIAL
+        if telling and error.code != "gateway_bug" and self._interrupted is None:
             lease.failed(error=error, usage=self._usage)
+        else:
+            lease.abandoned(usage=self._usage)
 
     @property
     def _judging(self) -> bool:

@@ -173,7 +173,12 @@ class Relay(Protocol):
     def stopProducing(self) -> None:
         """The client's connection is gone; its `notifyFinish` cancels `done`."""
 
-    # The exchange calls this.
+    # The exchange calls these.
+
+    @property
+    def begun(self) -> bool:
+        """Say whether the head went out."""
+        return self._begun
 
     def expire(self, error: UpstreamError) -> None:
         """Give up on the upstream: close it and tell the client, or the exchange."""

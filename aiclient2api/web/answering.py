@@ -132,6 +132,7 @@ class Answering:
             wider=self._wider,
             affinity=self._conversation,
         )
+        self.request.break_off = exchange.interrupt
         try:
             await exchange.run()
         except GatewayError:

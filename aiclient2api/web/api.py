@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import attrs
 from klein import Klein
@@ -41,10 +42,11 @@ from aiclient2api.web.front import (
     presented_keys,
 )
 from aiclient2api.web.kept import Remembering
+from aiclient2api.web.leaving import interruptible
 from aiclient2api.web.model_lists import merged
 from aiclient2api.web.replies import fail, prepare_error, send_json
 from aiclient2api.web.setup import Seat, Setup
-from aiclient2api.web.site import GatewayRequest
+from aiclient2api.web.site import GatewayRequest, GatewaySite
 
 
 class Api:
@@ -94,7 +96,7 @@ class Api:
             answering = Deferred.fromCoroutine(
                 self._answer(request, dialect, endpoint, rest, headers)
             )
-
+            interruptible(request, answering)
             return answering.addErrback(lambda failure: fail(request, failure, dialect))
 
         return answer
@@ -255,6 +257,7 @@ class Api:
             chain=partial(chain_of, directory=setup.directory, fallbacks=setup.fallbacks),
             asked=asked,
             detail=known,
+            draining=cast(GatewaySite, request.site).leaving,
         )
         send_json(request, status, body)
 
@@ -290,6 +293,7 @@ class Api:
             send_json(request, *answer(setup))
 
         answering = Deferred.fromCoroutine(answered())
+        interruptible(request, answering)
         return answering.addErrback(lambda failure: fail(request, failure, setup.dialects[-1]))
 
     def _root(self, request: GatewayRequest) -> None:

@@ -12,12 +12,11 @@ import difflib
 import uuid
 from collections.abc import Callable, Mapping
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from aiclient2api.errors import GatewayError, InvalidRequest, Unauthorized
+from aiclient2api.errors import GatewayError, InvalidRequest, Unauthorized, UpstreamError
 from aiclient2api.interfaces import IDialect
 from aiclient2api.values import Headers
 from aiclient2api.web.replies import error_reply, prepare_error
@@ -89,7 +88,6 @@ class Front(Resource):
         self._tree = tree
         self._setup = setup
         self._in_flight: set[GatewayRequest] = set()
-        self._idle: list[Deferred[None]] = []
 
     @property
     def in_flight(self) -> int:
@@ -137,13 +135,11 @@ class Front(Resource):
         status, headers, body = error_reply(error, dialect)
         return status, (*headers, *allowed_origin(request, setup)), body
 
-    def drained(self) -> Deferred[None]:
-        """Return a Deferred that fires when nothing is in flight. Cancel to stop waiting."""
-        if not self._in_flight:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred(self._idle.remove)
-        self._idle.append(waiting)
-        return waiting
+    def interrupt(self, error: UpstreamError) -> None:
+        """Have all requests in flight end now, with *error* in the place of an answer."""
+        for request in tuple(self._in_flight):
+            if request.interrupt is not None:
+                request.interrupt(error)
 
     def cut_off(self) -> None:
         """Close the connections of all requests in flight."""
@@ -167,10 +163,6 @@ class Front(Resource):
                 id=request.exchange_id,
                 gone="" if result is None else " (connection lost)",
             )
-            if not self._in_flight:
-                idle, self._idle = self._idle, []
-                for waiting in idle:
-                    waiting.callback(None)
 
         request.notifyFinish().addBoth(over)
 

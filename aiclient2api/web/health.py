@@ -53,6 +53,7 @@ def readiness(
     chain: Callable[[str], Sequence[str]],
     asked: str | None,
     detail: bool,
+    draining: bool = False,
 ) -> tuple[int, bytes]:
     """
     Answer ``GET /ready``: 200 if a request could be answered now, else 503.
@@ -65,8 +66,11 @@ def readiness(
     :param chain: Returns the providers that a provider falls back to.
     :param asked: ``?provider=``; None or ``""`` if nobody asked for one.
     :param detail: True if the caller has a key, and may be told names.
+    :param draining: True if the gateway is about to stop, whatever else holds.
     :return: 404 if there is no such provider as *asked*.
     """
+    if draining:
+        return 503, to_json({"ready": False, "reason": "draining"})
     if asked and asked != AUTO and asked not in pools:
         told = f"There is no provider {asked[:_SHOWN]!r} here; {_configured(pools)}"
         return _ready(404, detail, told, {})

@@ -34,7 +34,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from aiclient2api.errors import GatewayError, RequestTooLarge, UploadTimeout
+from aiclient2api.errors import GatewayError, RequestTooLarge, UploadTimeout, UpstreamError
 from aiclient2api.values import Headers
 
 HEADER_LIMIT = 64 * 1024
@@ -80,12 +80,17 @@ class GatewayRequest(Request):
     :ivar query_keys: What stood in ``?key=``.
     :ivar exchange_id: Set by the front; names this request in log and answer.
     :ivar path_provider: The provider named by the first path segment, if any.
+    :ivar interrupt: Set while a route is at work: has it end now, with this error.
+    :ivar break_off: Set by what answers: breaks off an answer that has begun, or returns
+        False if none has.
     """
 
     defaultContentType = None
     query_keys: Sequence[str] = ()
     exchange_id = "-"
     path_provider: str | None = None
+    interrupt: Callable[[UpstreamError], None] | None = None
+    break_off: Callable[[UpstreamError], bool] | None = None
     _taken = 0
 
     def body(self) -> bytes:
@@ -146,7 +151,7 @@ class GatewayChannel(HTTPChannel):
         super().__init__()
         self._upload: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
-        self._refused = False
+        self._arriving = self._refused = False
         self._thrown_away = 0
 
     def connectionMade(self) -> None:
@@ -155,6 +160,19 @@ class GatewayChannel(HTTPChannel):
         super().connectionMade()
         if ITCPTransport.providedBy(self.transport):
             ITCPTransport(self.transport).setTcpKeepAlive(True)
+
+    @property
+    def arriving(self) -> bool:
+        """Say whether a request has begun to arrive and is not here yet."""
+        return self._arriving
+
+    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
+        """Say whether the connection is kept; a client is told if it is not."""
+        kept: bool = super().checkPersistence(request, version)
+        if kept and self.site.leaving:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        return kept
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; once refused, only so that the refusal can be read."""
@@ -275,6 +293,20 @@ class GatewayChannel(HTTPChannel):
         )
         self._close_with(b"\r\n".join(head) + b"\r\n\r\n" + body)
 
+    def interrupt(self, error: GatewayError) -> None:
+        """Refuse a request that is still arriving: nobody will be here to answer it."""
+        if self._arriving and hasattr(self, "_command") and self.requests:
+            self.refuse(self.requests[-1], error)
+        elif self._arriving:
+            self._refuse_bare(b"503 Service Unavailable")
+
+    def idle_after(self, seconds: float) -> None:
+        """Close the connection once it was idle for so long, from now on."""
+        if self._handlingRequest:
+            self._savedTimeOut = seconds
+        elif not self._arriving and not self._refused:
+            self.setTimeout(seconds)
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The base class calls this under this name for every malformed request.
         self._refuse_bare(b"400 Bad Request")
@@ -320,12 +352,14 @@ class GatewayChannel(HTTPChannel):
         )
 
     def _start_upload(self) -> None:
+        self._arriving = True
         if self._upload is None:
             seconds = self.site.admission.upload_seconds()
             if seconds:
                 self._upload = self.callLater(seconds, self._upload_late)
 
     def _stop_upload(self) -> None:
+        self._arriving = False
         if self._upload is not None:
             self._upload.cancel()
             self._upload = None
@@ -337,6 +371,7 @@ class GatewaySite(Site):
 
     :param root: The resource that answers everything.
     :param admission: The rules of the door.
+    :ivar leaving: True once the gateway stops: then no connection is kept.
     """
 
     protocol = GatewayChannel  # type: ignore[assignment]  # declared too narrowly there
@@ -352,6 +387,7 @@ class GatewaySite(Site):
         self.admission = admission
         self.displayTracebacks = False
         self.channels: set[GatewayChannel] = set()
+        self.leaving = False
         self._empty: Deferred[None] | None = None
 
     def acceptableProtocols(self) -> list[bytes]:

@@ -97,7 +97,9 @@ def front(gateway: LiveGateway) -> Front:
     """Return the front of a running gateway."""
     service = gateway._service
     assert service is not None
-    return service._world.front
+    world: Any = service._world
+    found: Front = world.front
+    return found
 
 
 def relays(gateway: LiveGateway) -> list[tuple[GatewayChannel, Relay]]:
