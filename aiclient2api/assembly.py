@@ -27,7 +27,7 @@ from aiclient2api.interfaces import (
 )
 from aiclient2api.policy import Directory
 from aiclient2api.values import Account, Clock, Jitter, Runtime
-from aiclient2api.web.kept import Answers
+from aiclient2api.web.kept import Answers, Given
 from aiclient2api.web.keys import Keyring
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Seat, Setup
@@ -73,6 +73,7 @@ def build_setup(
     saw: Callable[[IWireRequest], None],
     clock: Clock,
     jitter: Jitter,
+    given: Given | None = None,
 ) -> Setup:
     """
     Return the setup that *settings* describe, and put its accounts in force.
@@ -110,6 +111,7 @@ def build_setup(
         lists=lists,
         conversions=conversions,
         answers=answers,
+        given=given,
         system=settings.system_prompt,
         patience=Patience(
             max_retries=settings.max_retries,

@@ -50,6 +50,7 @@ from aiclient2api.observe.webhook import Webhook
 from aiclient2api.probes import Probes
 from aiclient2api.renewals import Renewals
 from aiclient2api.service import Gateway
+from aiclient2api.state.given import GivenIds
 from aiclient2api.state.responses import StoredResponses
 from aiclient2api.state.sqlite import FILE as STORE_FILE
 from aiclient2api.state.sqlite import SQLiteStore
@@ -223,6 +224,7 @@ class World:
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
         self._lists = ModelLists(reactor, self._store, time.time)
         self._traces = Traces(self._store, now=time.time)
+        self._given = GivenIds(self._store)
         self._webhook = Webhook(
             url=lambda: self._settings.health_alert_webhook_url,
             upstream=self._upstream,
@@ -297,6 +299,7 @@ class World:
                 media=self._media(settings),
             ),
             answers=self._answers(settings),
+            given=self._given,
             pools=self._pools,
             budget=self._budget,
             observers=self.observers(),

@@ -240,10 +240,13 @@ class Affinity:
 
     :ivar find: Names under which an earlier turn may be remembered, the surest first.
     :ivar bind: Names under which this turn is to be remembered.
+    :ivar keepers: Ids of accounts that keep what the request goes on from: where one of
+        them is, no other will do.
     """
 
     find: tuple[str, ...] = attrs.field(default=(), repr=False)
     bind: tuple[str, ...] = attrs.field(default=(), repr=False)
+    keepers: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -101,6 +101,7 @@ class _Gathering:
     failure: UpstreamError | None = None
     usage: Usage | None = None
     reply_id: str | None = None
+    kept_ids: tuple[str, ...] = ()
 
     def __init__(self, decoder: IEventDecoder) -> None:
         self.decoder = decoder

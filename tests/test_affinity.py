@@ -331,13 +331,13 @@ class BeginningTests(SynchronousTestCase):
 class StoredTests(SynchronousTestCase):
     """Responses that go on from what an upstream keeps, at one account only."""
 
-    def test_the_response_it_goes_on_from_comes_first(self) -> None:
-        """Then the client's name; how the newest turn begins names nothing."""
+    def test_what_goes_on_from_a_response_begins_nothing(self) -> None:
+        """The client's name counts; how the newest turn begins names nothing."""
         body: dict[str, Any] = {"previous_response_id": "resp_1", "input": "hi"}
         asked = _request("openai-responses", body)
-        self.assertEqual(asked.affinity(), Affinity(("response:resp_1",), ()))
+        self.assertEqual(asked.affinity(), Affinity())
         asked = _request("openai-responses", {**body, "prompt_cache_key": "c"})
-        self.assertEqual(asked.affinity(), Affinity(("response:resp_1", "cache:c"), ("cache:c",)))
+        self.assertEqual(asked.affinity(), Affinity(("cache:c",), ("cache:c",)))
 
     def test_a_kept_conversation(self) -> None:
         """By its id, or as the object that has one; it is surer than the client's own name."""
@@ -365,7 +365,7 @@ class StoredTests(SynchronousTestCase):
         self.assertEqual((found.find, found.bind), (first.bind, first.bind))
 
     def test_asking_for_a_kept_response(self) -> None:
-        """It is asked for where it was made, and nothing new is to be remembered."""
+        """It is no turn of a conversation, whatever the client calls its session."""
         route = OPENAI_RESPONSES.route(
             endpoint=Endpoint("GET", "/v1/responses/<path:rest>", "stored"),
             rest="resp_1",
@@ -373,7 +373,7 @@ class StoredTests(SynchronousTestCase):
             headers={b"session-id": b"s"},
         )
         asked = OPENAI_RESPONSES.parse(body=b"", route=route)
-        self.assertEqual(asked.affinity(), Affinity(("response:resp_1",), ()))
+        self.assertEqual(asked.affinity(), Affinity())
 
 
 class OddTests(SynchronousTestCase):

@@ -158,15 +158,15 @@ class KeptTests(GatewayTestCase):
             MemoryResponse(200, JSON, [b'{"id":"resp_1","object":"response","deleted":true}']),
             model_provider="openaiResponses-custom",
         )
-        self.respond(input="Hi.")
+        id = self.respond(input="Hi.")["id"]
         self.assertEqual(self.answers.kept, {})
-        self.respond(input="How?", previous_response_id="resp_1")
-        self.assertEqual(self.sent()["previous_response_id"], "resp_1")
-        self.assertEqual(self.ask("GET", "/v1/responses/resp_1").body, answer)
+        self.respond(input="How?", previous_response_id=id)
+        self.assertEqual(self.sent()["previous_response_id"], id)
+        self.assertEqual(self.ask("GET", f"/v1/responses/{id}").body, answer)
         request = self.upstream.sent[-1].request
         self.assertEqual((request.method, request.body), ("GET", None))
-        self.assertEqual(request.url, "http://127.0.0.1:1/v1/responses/resp_1")
-        self.assertTrue(self.ask("DELETE", "/v1/responses/resp_1").json()["deleted"])
+        self.assertEqual(request.url, f"http://127.0.0.1:1/v1/responses/{id}")
+        self.assertTrue(self.ask("DELETE", f"/v1/responses/{id}").json()["deleted"])
         self.assertEqual(self.upstream.sent[-1].request.method, "DELETE")
 
     def test_a_conversation_moves_to_an_upstream_that_never_saw_it(self) -> None:

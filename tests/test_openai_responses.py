@@ -181,6 +181,22 @@ class StreamTests(SynchronousTestCase):
         watcher.feed(b'data: {"type":"response.completed","response":{"id":"resp_2"}}\n\n')
         self.assertEqual(watcher.reply_id, "resp_2")
 
+    def test_what_else_is_kept_is_known_at_the_end(self) -> None:
+        """Items and containers, which a later request may name; what is no id is none."""
+        data = stream("openai_responses", "plain.sse")
+        watcher = _watcher()
+        watcher.feed(data)
+        self.assertEqual(list(watcher.kept_ids), ["msg_1"])
+        output = b'[{"id":"a","container_id":"c"},{"id":5},{"id":""},{"id":"b"}]'
+        done = b'data: {"type":"response.completed","response":{"id":"r","output":%b}}\n\n'
+        for told, ids in ((output, ["a", "c", "b"]), (b"null", []), (b"5", []), (b'["x"]', [])):
+            watcher = _watcher()
+            watcher.feed(done % told)
+            self.assertEqual((watcher.reply_id, list(watcher.kept_ids)), ("r", ids), told)
+        watcher = _watcher(fields=b',"store":false')
+        watcher.feed(done % output)
+        self.assertEqual(list(watcher.kept_ids), [])
+
     def test_an_id_that_nothing_is_kept_under(self) -> None:
         """What is no text, and the id of a response that the client wants nobody to keep."""
         for id in (b"null", b"5", b'""', b"[]"):

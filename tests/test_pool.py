@@ -652,19 +652,16 @@ class AffinityTests(PoolCase):
     def test_an_answer_can_be_gone_on_from(self) -> None:
         """What an upstream keeps it keeps for one account."""
         pool = self.pool(*map(account, "abc"))
-        lease = self.lease(pool)
-        lease.bind(names=("response:resp_1",))
-        lease.succeeded(usage=None)
-        later = Affinity(find=("response:resp_1",))
-        self.assertEqual(self.order(pool, 3, affinity=later), [lease.account.id] * 3)
+        for id in "abc":
+            later = Affinity(keepers=("gone", id))
+            self.assertEqual(self.order(pool, 3, affinity=later), [id] * 3)
 
     def test_what_one_account_keeps_no_other_is_asked_for(self) -> None:
         """While it rests the request is refused, with when it is back."""
         pool = self.pool(*map(account, "abc"))
         lease = self.lease(pool)
-        lease.bind(names=("response:resp_1",))
         lease.failed(error=limited(40.0))
-        later = Affinity(find=("response:resp_1",), bind=("begin:x",))
+        later = Affinity(bind=("begin:x",), keepers=(lease.account.id,))
         error = self.refused(pool, affinity=later)
         self.assertEqual(error.retry_after, 40.0)
         self.clock.advance(41)

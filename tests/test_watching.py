@@ -21,6 +21,7 @@ class Reader:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self.reply_id: str | None = None
+        self.kept_ids: tuple[str, ...] = ()
         self.read: list[bytes] = []
 
     def record(self, *, event: bytes, data: bytes) -> bool:

@@ -25,6 +25,8 @@ from aiclient2api.conversation.vault import SealVault
 from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.interfaces import IWireRequest
+from aiclient2api.state.given import GivenIds
+from aiclient2api.state.memory import MemoryStore
 from aiclient2api.tap import provider_factories
 from aiclient2api.testing import MemoryObserver, MemoryResponse, MemoryUpstream
 from aiclient2api.values import KeptAnswer, Runtime
@@ -142,6 +144,9 @@ class GatewayTestCase(SynchronousTestCase):
         self.observer = MemoryObserver(wants_text=True)
         self.saw: list[IWireRequest] = []
         self.answers = MemoryAnswers()
+        if not hasattr(self, "store"):
+            # One that outlives the gateway: to build another is to restart it.
+            self.store = MemoryStore(clock=self.clock, now=lambda: 1_700_000_000.0)
         numbers = count(1)
         setup = self.setup = build_setup(
             settings,
@@ -156,6 +161,7 @@ class GatewayTestCase(SynchronousTestCase):
                 now=lambda: 1_700_000_000.0,
             ),
             answers=self.answers,
+            given=GivenIds(self.store),
             pools=Pools(clock=self.clock, now=self.clock.seconds, jitter=lambda: 0.0),
             budget=RetryBudget(),
             observers=self.observer,

@@ -6,7 +6,6 @@ It knows nothing of what an end means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
@@ -29,9 +28,6 @@ class Lessor(Protocol):
 
     def abandoned(self, lease: Lease, usage: Usage | None) -> None:
         """Nothing was learnt."""
-
-    def bound(self, lease: Lease, names: Sequence[str]) -> None:
-        """Conversations of these names belong to the account."""
 
 
 @implementer(ILease)
@@ -75,10 +71,6 @@ class Lease:
         """See `ILease`."""
         self._end("abandoned")
         self.pool.abandoned(self, usage)
-
-    def bind(self, names: Sequence[str]) -> None:
-        """See `ILease`."""
-        self.pool.bound(self, names)
 
     def _end(self, how: str) -> None:
         if self.over is not None:

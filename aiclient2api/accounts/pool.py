@@ -26,9 +26,6 @@ from aiclient2api.errors import GatewayError, UpstreamError
 from aiclient2api.interfaces import IAccountPool, ILease
 from aiclient2api.values import Account, AccountReport, Affinity, Clock, Jitter, Usage
 
-KEPT = "response:"
-"""How names of what an upstream keeps begin: it keeps it for one account."""
-
 MESSAGE = 300
 """Characters of an upstream's words that are kept with an account."""
 
@@ -152,7 +149,7 @@ class AccountPool:
         self._waiting.look_first()
         roster, now = self._roster, self._roster.now()
         if wish.affinity is not None:
-            wish = self._firm(wish, now)
+            wish = self._firm(wish, wish.affinity.keepers)
         telling.passed_by(roster, roster.counts, wish, now)
         lease = self._lease(wish, now)
         if lease is not None:
@@ -175,15 +172,11 @@ class AccountPool:
             wish.note("waiting", "", f"for an account, up to {longest:g} s")
         return self._waiting.enter(wish, longest, queued=queued, error=self._none)
 
-    def _firm(self, wish: Wish, now: float) -> Wish:
+    def _firm(self, wish: Wish, keepers: Sequence[str]) -> Wish:
         """Return *wish* for just the account that keeps what the request goes on from."""
-        assert wish.affinity is not None
-        found = self._affinities.find(wish.affinity.find, now)
-        if found is None or not found[1].startswith(KEPT):
-            return wish
-        member = self._roster.member(found[0])
         # One that is gone cannot be waited for; another may say what is wrong.
-        return wish if member is None else attrs.evolve(wish, firm=found[0])
+        here = [id for id in keepers if self._roster.member(id) is not None]
+        return attrs.evolve(wish, firm=here[0]) if here else wish
 
     def _lease(self, wish: Wish, now: float) -> Lease | None:
         member, why, bind = self._choose(wish, now)
@@ -303,10 +296,6 @@ class AccountPool:
             lease.member.book(usage, failed=False, now=now)
         self._settle(lease, _ABANDONED, None, now)
         self._returned(lease.member, now)
-
-    def bound(self, lease: Lease, names: Sequence[str]) -> None:
-        """Remember whose conversations these are."""
-        self._affinities.bind(names, lease.account.id, self._roster.now())
 
     def _settle(self, lease: Lease, event: Event, error: UpstreamError | None, now: float) -> None:
         member, model, roster = lease.member, lease.model, self._roster

@@ -96,7 +96,7 @@ def affinity(
     system: Sequence[str],
     turns: str,
     personal: bool = False,
-    stored: str | None = None,
+    stored: bool = False,
     conversation: str | None = None,
 ) -> Affinity:
     """
@@ -106,7 +106,7 @@ def affinity(
     :param system: Keys under which the system prompt may stand.
     :param turns: The key under which the turns stand.
     :param personal: True if ``metadata.user_id`` counts: Claude Code puts its session there.
-    :param stored: The id of the answer that the request goes on from, kept by the upstream.
+    :param stored: True if it goes on from an answer that the upstream keeps.
     :param conversation: The id of the conversation that the upstream keeps.
     """
     members = {member.key: (member.start, member.end) for member in body.members}
@@ -116,12 +116,11 @@ def affinity(
         name = f"session:{session}"
     else:
         name = _named(body.text, members, personal=personal)
-    before = () if stored is None else (f"response:{stored}",)
     if name is not None:
-        return Affinity((*before, name), (name,))
-    if before:
+        return Affinity((name,), (name,))
+    if stored:
         # Such a request holds the newest turn only: it begins nothing.
-        return Affinity(before)
+        return Affinity()
     prompt = [_value(body.text, members[key]) for key in system if key in members]
     beginning, answered = _begun(prompt, _turns(body.text, members.get(turns)))
     names = () if beginning is None else (f"begin:{beginning}",)

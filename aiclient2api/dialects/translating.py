@@ -57,6 +57,7 @@ class _Translator:
 
     closed_early = False
     reply_id: str | None = None
+    kept_ids: Sequence[str] = ()
 
     def __init__(
         self,
@@ -255,6 +256,11 @@ class Translation:
     def reply_id(self) -> str | None:
         """None: what the client is told is kept here, and the upstream's id is not told."""
         return None
+
+    @property
+    def kept_ids(self) -> Sequence[str]:
+        """None, for the same reason."""
+        return ()
 
     def feed(self, data: bytes) -> bytes:
         """

@@ -9,6 +9,7 @@ a byte.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Protocol, TypeVar
 
@@ -56,6 +57,10 @@ class Reader(Protocol):
     @property
     def reply_id(self) -> str | None:
         """The answer's id, once it was read, if the upstream keeps the answer under it."""
+
+    @property
+    def kept_ids(self) -> Sequence[str]:
+        """Ids of what else the upstream keeps of it, once they were read."""
 
     def record(self, *, event: bytes, data: bytes) -> bool:
         """Read one record of a stream; say whether it is a whole one."""
@@ -152,6 +157,11 @@ class Watcher:
     def reply_id(self) -> str | None:
         """The answer's id, where a later request may go on from it by name."""
         return self._reader.reply_id
+
+    @property
+    def kept_ids(self) -> Sequence[str]:
+        """Ids of what else a later request may name."""
+        return self._reader.kept_ids
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those that complete whole records."""

@@ -34,7 +34,6 @@ from aiclient2api.interfaces import (
     IExchangeObserver,
     ILease,
     IProvider,
-    IWatcher,
 )
 from aiclient2api.upstream.relay import Ending
 from aiclient2api.values import (
@@ -306,7 +305,6 @@ class Exchange:
             lease.abandoned(usage=self._usage)
             raise
         if ending.error is None:
-            self._remember(lease, asking.watcher)
             lease.succeeded(asking.watcher.usage if asking.watcher else None)
         else:
             self._give_back(lease, ending.error)
@@ -333,11 +331,6 @@ class Exchange:
         self.budget.trying -= self._trying
         self._trying = False
         return self.head(self.record, converted)
-
-    def _remember(self, lease: ILease, watcher: IWatcher | None) -> None:
-        """What an upstream keeps, it keeps for one account."""
-        if watcher is not None and watcher.reply_id is not None:
-            lease.bind(names=(f"response:{watcher.reply_id}",))
 
     def _give_back(self, lease: ILease, error: UpstreamError) -> None:
         # What came of a mere question says nothing of how answers would fare.

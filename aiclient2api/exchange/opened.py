@@ -6,6 +6,8 @@ It knows neither what the envelope is nor what the answer says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 from zope.interface import implementer
 
@@ -59,6 +61,12 @@ class Opened:
         """See `IWatcher`."""
         id: str | None = self._watcher.reply_id
         return id
+
+    @property
+    def kept_ids(self) -> Sequence[str]:
+        """See `IWatcher`."""
+        ids: Sequence[str] = self._watcher.kept_ids
+        return ids
 
     @property
     def framing(self) -> str:

@@ -193,6 +193,10 @@ class IWatcher(Interface):
         "The answer's id, where a later request may go on from it by name and the upstream "
         "keeps it; else, and until it was seen, None (str)."
     )
+    kept_ids = Attribute(
+        "Ids of what else the upstream keeps of it, such as its items, for a later request "
+        "to name; empty until they were seen, and where nothing is kept (`Sequence[str]`)."
+    )
     framing = Attribute("``whole``, ``sse`` or ``json_array``: how it reads the bytes.")
 
     def feed(data: bytes) -> bytes:
@@ -342,6 +346,12 @@ class IRemembering(Interface):
 
         :param request: With all of its conversation in it.
         :return: None if the client does not want it kept.
+        """
+
+    def references(request: IWireRequest) -> Sequence[tuple[str, GatewayError]]:
+        """
+        Return the ids of what else *request* names that an upstream keeps for those it was
+        given to, each with the error for anybody else.
         """
 
     def missing(id: str) -> GatewayError:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 class IKeyring(Interface):
     """The keys that may call."""
 
+    open = Attribute("True if nobody is asked for a key (bool).")
+    sole = Attribute("True if all who may call are one caller (bool).")
+
     def who(*, presented: Sequence[str]) -> Caller:
         """
         Return whose key is among those presented. Compares digests in constant time.

@@ -208,9 +208,6 @@ class ILease(Interface):
     def abandoned(usage: Usage | None = None) -> None:
         """The client left, or the attempt ended through no fault of the account."""
 
-    def bind(names: Sequence[str]) -> None:
-        """Remember that whatever goes on from one of *names* belongs to this account."""
-
 
 class IAccountPool(Interface):
     """

@@ -41,20 +41,15 @@ class FixedLease:
     :ivar end: None, then ``("succeeded", usage)``, ``("failed", error)`` or
         ``("abandoned", None)``.
     :ivar begun: True once the upstream began to answer.
-    :ivar bound: The names of conversations that belong to the account.
     """
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.begun = False
-        self.bound: list[str] = []
         self.end: tuple[str, Usage | UpstreamError | None] | None = None
 
     def answered(self) -> None:
         self.begun = True
-
-    def bind(self, names: Sequence[str]) -> None:
-        self.bound += names
 
     def succeeded(self, usage: Usage | None) -> None:
         self._note("succeeded", usage)

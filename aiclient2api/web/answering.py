@@ -16,10 +16,11 @@ from aiclient2api.dialects.convert import Converted, relayed
 from aiclient2api.errors import Fault, GatewayError, NoAccount, UpstreamError
 from aiclient2api.exchange import Convert, Exchange, Way
 from aiclient2api.fallbacks import Target, targets, wider
-from aiclient2api.interfaces import IDialect, IWireRequest
+from aiclient2api.interfaces import IDialect, IProvider, IWireRequest
 from aiclient2api.policy import Choice
 from aiclient2api.values import Affinity, Caller, ExchangeRecord, Headers
 from aiclient2api.web.kept import Remembering
+from aiclient2api.web.noting import Noting
 from aiclient2api.web.replies import ClientReply, header_text, send_json
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import GatewayRequest
@@ -54,6 +55,8 @@ class Answering:
     choice: Choice
     _targets: dict[Way, Target] = attrs.field(factory=dict, init=False)
     _affinity: Affinity | None = attrs.field(default=None, init=False)
+    _keepers: tuple[str, ...] = attrs.field(default=(), init=False)
+    _record: ExchangeRecord | None = attrs.field(default=None, init=False)
 
     async def run(self) -> None:
         """Answer, estimate, or raise what the client is to be told."""
@@ -64,6 +67,7 @@ class Answering:
         if counting and not setup.seat(found[0].provider).provider.counts_tokens:
             self._estimate(found[0])
             return
+        await self._find_keepers(found)
         try:
             await self._exchange([self._way(target) for target in found])
         except (UpstreamError, NoAccount) as error:
@@ -96,11 +100,14 @@ class Answering:
         self.request.setHeader(b"x-aiclient2api-estimated", b"true")
         send_json(self.request, 200, count)
 
-    async def relay_only(self) -> None:
-        """Let the chosen provider answer, in the client's own dialect, and nobody else."""
+    async def relay_only(self, keeper: str | None) -> None:
+        """
+        Let the chosen provider answer, in the client's own dialect, and nobody else.
+
+        :param keeper: The account that keeps what is asked for, if one is known to.
+        """
         way = self._way(Target(self.choice.provider, self.choice.model, self.choice.reason))
-        # What an upstream keeps it keeps for one account.
-        self._affinity = Affinity(find=(f"response:{self.wire.model}",))
+        self._keepers = () if keeper is None else (keeper,)
 
         async def convert(way: Way) -> Converted:
             return relayed(self.wire, source=self.dialect)
@@ -109,7 +116,7 @@ class Answering:
 
     async def _exchange(self, ways: Sequence[Way], convert: Convert | None = None) -> None:
         setup, choice = self.setup, self.choice
-        record = ExchangeRecord(
+        self._record = record = ExchangeRecord(
             id=self.request.exchange_id,
             caller=self.caller.id,
             request=self.wire,
@@ -160,11 +167,11 @@ class Answering:
 
     async def _converted(self, way: Way) -> Converted:
         wire, provider = self._amended(self._targets[way]), way.provider
-        remembering = Remembering(self.dialect, self.caller.id, self.setup.answers)
+        remembering = remembering_of(self.setup, self.caller, self.dialect)
         wire = await remembering.continued(
-            wire, verbatim=provider.dialect.name == self.dialect.name
+            wire, verbatim=provider.name if self._is_spoken_by(provider) else None
         )
-        return await self.setup.conversions.converted(
+        converted = await self.setup.conversions.converted(
             wire,
             source=self.dialect,
             provider=provider,
@@ -172,6 +179,23 @@ class Answering:
             caller=self.caller.id,
             keep=partial(remembering.keep, wire),
         )
+        if not converted.verbatim or not remembering.applies:
+            return converted
+        assert self._record is not None
+        give = remembering.given_by(provider.name, self._record.account)
+        return attrs.evolve(converted, watch=lambda *how: Noting(converted.watch(*how), give))
+
+    def _is_spoken_by(self, provider: IProvider) -> bool:
+        return bool(provider.dialect.name == self.dialect.name)
+
+    async def _find_keepers(self, found: Sequence[Target]) -> None:
+        """Find out which accounts keep what the request goes on from."""
+        remembering = remembering_of(self.setup, self.caller, self.dialect)
+        if remembering.applies:
+            names = dict.fromkeys(target.provider for target in found)
+            seats = (self.setup.seat(name).provider for name in names)
+            spoken = [each.name for each in seats if self._is_spoken_by(each)]
+            self._keepers = await remembering.keepers(self.wire, spoken)
 
     def _wider(self, way: Way) -> Sequence[Way]:
         found = tuple(self._targets.values())
@@ -180,9 +204,10 @@ class Answering:
 
     def _conversation(self) -> Affinity | None:
         if not self.setup.affinity:
-            return None
+            # That an account keeps something is no matter of taste.
+            return Affinity(keepers=self._keepers) if self._keepers else None
         if self._affinity is None:
-            self._affinity = _of_caller(self.wire.affinity(), self.caller.id)
+            self._affinity = _of_caller(self.wire.affinity(), self.caller.id, self._keepers)
         return self._affinity
 
     # --- what stands in the head of the answer ----------------------------------
@@ -201,14 +226,18 @@ def _callers(error: GatewayError) -> bool:
     return isinstance(error, UpstreamError) and error.fault in (Fault.CALLER, Fault.CONTEXT)
 
 
-def _of_caller(affinity: Affinity, caller: str) -> Affinity:
+def remembering_of(setup: Setup, caller: Caller, dialect: IDialect) -> Remembering:
+    """Return what requests of *caller* in *dialect* may refer to."""
+    return Remembering(dialect, caller.id, setup.answers, setup.given, setup.keyring.sole)
+
+
+def _of_caller(affinity: Affinity, caller: str, keepers: tuple[str, ...]) -> Affinity:
     """Return *affinity* with names that nobody else's conversations can have."""
 
     def own(names: Sequence[str]) -> tuple[str, ...]:
-        # An answer's id is the upstream's, and is one whoever asks for it.
-        return tuple(n if n.startswith("response:") else f"{caller}:{n}" for n in names)
+        return tuple(f"{caller}:{name}" for name in names)
 
-    return Affinity(find=own(affinity.find), bind=own(affinity.bind))
+    return Affinity(find=own(affinity.find), bind=own(affinity.bind), keepers=keepers)
 
 
 def _lossy(codes: Sequence[str]) -> bytes:

@@ -33,7 +33,7 @@ from aiclient2api.interfaces import IDialect, IRemembering
 from aiclient2api.policy import AUTO, Choice, choose_provider
 from aiclient2api.values import Caller, Endpoint, ModelInfo, Route
 from aiclient2api.web import health
-from aiclient2api.web.answering import Answering
+from aiclient2api.web.answering import Answering, remembering_of
 from aiclient2api.web.front import (
     OPERATORS,
     dialect_of,
@@ -41,7 +41,6 @@ from aiclient2api.web.front import (
     nearest_path,
     presented_keys,
 )
-from aiclient2api.web.kept import Remembering
 from aiclient2api.web.leaving import interruptible
 from aiclient2api.web.model_lists import merged
 from aiclient2api.web.replies import fail, prepare_error, send_json
@@ -133,7 +132,7 @@ class Api:
         headers: Mapping[bytes, bytes],
     ) -> None:
         """Answer from what is kept here, else let an upstream of the dialect answer."""
-        remembering = Remembering(dialect, caller.id, setup.answers)
+        remembering = remembering_of(setup, caller, dialect)
         id = route.model or ""
         look = remembering.found if route.action == "stored" else remembering.forgotten
         answer = await look(id)
@@ -147,8 +146,12 @@ class Api:
             raise IRemembering(dialect).unknown(id=id) from None
         if setup.seat(choice.provider).provider.dialect.name != dialect.name:
             raise IRemembering(dialect).unknown(id=id)
+        keeper = await remembering.keeper(choice.provider, id)
+        if keeper is None and not remembering.sole:
+            # Whose it is nobody can say, and the upstream would not ask.
+            raise IRemembering(dialect).unknown(id=id)
         wire = dialect.parse(body=b"", route=route)
-        await Answering(request, setup, caller, dialect, wire, choice).relay_only()
+        await Answering(request, setup, caller, dialect, wire, choice).relay_only(keeper)
 
     async def _exchange(
         self,

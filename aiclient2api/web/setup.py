@@ -27,7 +27,7 @@ from aiclient2api.interfaces import (
 )
 from aiclient2api.policy import Directory
 from aiclient2api.values import Clock, Jitter, SystemEdit
-from aiclient2api.web.kept import Answers
+from aiclient2api.web.kept import Answers, Given
 from aiclient2api.web.model_lists import ModelLists
 
 
@@ -54,6 +54,7 @@ class Setup:
     :ivar saw: Told of each request as the client sent it, before the system prompt
         is edited.
     :ivar answers: Answers that later requests may refer to; None if none are kept.
+    :ivar given: To whom upstreams gave the ids of what they keep; None if nobody knows.
     :ivar fallbacks: Who is asked where the first choice cannot answer.
     :ivar budget: How much of the traffic may be further tries; one for all requests.
     :ivar affinity: Whether conversations stay with their account.
@@ -77,6 +78,7 @@ class Setup:
     jitter: Jitter
     body_limit: int
     upload_seconds: float
+    given: Given | None = None
     fallbacks: Fallbacks = attrs.field(factory=Fallbacks)
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     affinity: bool = True

@@ -60,6 +60,7 @@ class MessagesReader:
         self.failure: UpstreamError | None = None
         self.texts: list[str] = []
         self.reply_id: str | None = None
+        self.kept_ids: tuple[str, ...] = ()
         self._action = action
         self._want_text = want_text
         self._tally = Tally()

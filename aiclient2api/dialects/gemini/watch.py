@@ -51,6 +51,7 @@ class GeminiReader:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self.reply_id: str | None = None
+        self.kept_ids: tuple[str, ...] = ()
         self._want_text = want_text
         self._branches = Branches()
         self._whole = False

@@ -170,6 +170,10 @@ class OpenAIResponses:
         """Return what to keep of a whole response, None if it is not to be kept."""
         return state.kept(cast(ResponsesRequest, request), answer)
 
+    def references(self, request: IWireRequest) -> Sequence[tuple[str, GatewayError]]:
+        """Return the ids of what else *request* names that an upstream keeps."""
+        return state.references(cast(ResponsesRequest, request))
+
     def missing(self, id: str) -> GatewayError:
         """Return the error for a request that goes on from what nobody keeps."""
         return state.missing(id)

@@ -123,13 +123,9 @@ class ResponsesRequest(BodyRequest):
         return text_in(given[-1] if isinstance(given, list) and given else given)
 
     def affinity(self) -> Affinity:
-        """
-        Say which conversation this is a turn of.
-
-        What it goes on from is kept at one account, if the upstream keeps it.
-        """
+        """Say which conversation this is a turn of."""
         if self.action != "generate":
-            return Affinity((f"response:{self.model}",))
+            return Affinity()
         kept = {
             member.key: self._readable(member)
             for member in self.body.members
@@ -141,7 +137,7 @@ class ResponsesRequest(BodyRequest):
             session=self.session,
             system=("instructions",),
             turns="input",
-            stored=plain(kept.get("previous_response_id")),
+            stored=plain(kept.get("previous_response_id")) is not None,
             conversation=plain(talk) or plain(entry(talk, "id")),
         )
 

@@ -8,19 +8,26 @@ Text in, text out: it must never know where anything is kept.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import attrs
 import msgspec
 
 from aiclient2api.dialects.openai_responses.request import ResponsesRequest
 from aiclient2api.dialects.watching import decode, value
-from aiclient2api.dialects.wire_request import Fields
-from aiclient2api.errors import InvalidRequest, UnknownRoute
+from aiclient2api.dialects.wire_request import Fields, entry, listed
+from aiclient2api.errors import GatewayError, InvalidRequest, UnknownRoute
 from aiclient2api.framing.json_text import write
 from aiclient2api.values import KeptAnswer
 
 _PREVIOUS = "previous_response_id"
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.:-]{1,512}")
+
+
+class _Item(msgspec.Struct):
+    id: Any = None
+    type: Any = None
+    role: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -29,6 +36,7 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_ITEMS = msgspec.json.Decoder(list[_Item])
 
 
 def is_id(text: str) -> bool:
@@ -46,6 +54,36 @@ def previous(request: ResponsesRequest) -> str | None:
     if member is None or request.body.kind(member) == "null":
         return None
     return str(value(msgspec.Raw(request.body.text.readable[member.start : member.end])))
+
+
+def references(request: ResponsesRequest) -> list[tuple[str, GatewayError]]:
+    """
+    Return the ids of conversations, items and containers that *request* names, with errors.
+
+    Files, vector stores and prompts are not among them: no answer gives one out, so whoever
+    has the upstream's key made them for all who may ask here.
+    """
+    found: list[tuple[str, str, Any]] = []
+    # Each of several of one name: nobody knows which one an upstream takes.
+    for member in request.body.members:
+        raw = msgspec.Raw(request.body.text.readable[member.start : member.end])
+        if member.key == "conversation":
+            told = value(raw)
+            found.append(("Conversation", "conversation", told))
+            found.append(("Conversation", "conversation.id", entry(told, "id")))
+        elif member.key == "tools":
+            for tool in listed(value(raw)):
+                found.append(("Container", "tools", entry(tool, "container")))
+        elif member.key == "input":
+            for item in decode(_ITEMS, bytes(raw)) or ():
+                # Without a type it is a reference as well, if nobody says it.
+                if item.type == "item_reference" or (item.type is None and item.role is None):
+                    found.append(("Item", "input", item.id))
+    return [
+        (id, InvalidRequest(f"{kind} with id '{id[:100]}' not found.", param=where))
+        for kind, where, id in found
+        if isinstance(id, str)
+    ]
 
 
 def wants_store(request: ResponsesRequest) -> bool:

@@ -23,6 +23,7 @@ from aiclient2api.errors import GatewayError, UpstreamError
 from aiclient2api.framing.json_text import write
 from aiclient2api.values import Usage
 
+_MOST_IDS = 1000
 _BARE_STARTS = ("response.created", "response.in_progress", "response.queued", "keepalive", "ping")
 _ENDS = ("response.completed", "response.incomplete")
 
@@ -51,7 +52,13 @@ class Response(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class _Item(msgspec.Struct):
+    id: Any = None
+    container_id: Any = None
+
+
 _EVENT = msgspec.json.Decoder(_Event)
+_ITEMS = msgspec.json.Decoder(list[_Item])
 RESPONSE = msgspec.json.Decoder(Response)
 
 
@@ -70,6 +77,7 @@ class ResponsesReader:
         self.usage: Usage | None = None
         self.texts: list[str] = []
         self.reply_id: str | None = None
+        self.kept_ids: tuple[str, ...] = ()
         self._kept = kept
         self._model = model
         self._want_text = want_text
@@ -102,6 +110,7 @@ class ResponsesReader:
                 response = decode(RESPONSE, bytes(told.response))
                 self.usage = usage_of(response)
                 self._identify(response)
+                self._name_items(response)
             elif kind == "response.output_text.delta" and self._want_text:
                 self.texts.append(text_in(told.delta))
         return True
@@ -125,6 +134,7 @@ class ResponsesReader:
         self.usage = usage_of(answer)
         if not bare:
             self._identify(answer)
+            self._name_items(answer)
         if self._want_text:
             items = listed(value(answer.output))
             self.texts.append(text_in([entry(item, "content") for item in items]))
@@ -134,6 +144,14 @@ class ResponsesReader:
         if response is not None and self._kept and self.reply_id is None:
             told = response.id
             self.reply_id = told if isinstance(told, str) and told else None
+
+    def _name_items(self, response: Response | None) -> None:
+        """Note the ids of what the response is made of: a request may name them, too."""
+        if response is None or not self._kept:
+            return
+        items = decode(_ITEMS, bytes(response.output)) or ()
+        ids = (each for item in items for each in (item.id, item.container_id))
+        self.kept_ids = tuple(id for id in ids if isinstance(id, str) and id)[:_MOST_IDS]
 
     def error_frame(self, error: GatewayError) -> bytes:
         """

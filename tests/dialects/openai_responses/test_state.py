@@ -39,6 +39,41 @@ class RememberingTests(SynchronousTestCase):
         error = self.assertRaises(InvalidRequest, parsed, {_ID: 5})
         self.assertEqual(error.param, "previous_response_id")
 
+    def test_references(self) -> None:
+        """What else a request names that an upstream keeps, each with what is wrong about it."""
+        found = state.references(
+            parsed(
+                {
+                    "conversation": {"id": "conv_1"},
+                    "input": [
+                        {"type": "item_reference", "id": "msg_1"},
+                        {"id": "msg_2"},
+                        {"role": "user", "content": "x", "id": "msg_3"},
+                        {"type": "reasoning", "id": "rs_1", "summary": []},
+                        {"type": "item_reference", "id": 5},
+                    ],
+                    "tools": [
+                        {"type": "code_interpreter", "container": "cntr_1"},
+                        {"type": "code_interpreter", "container": {"type": "auto"}},
+                        {"type": "file_search", "vector_store_ids": ["vs_1"]},
+                    ],
+                }
+            )
+        )
+        named = {id: (type(error), error.param) for id, error in found}
+        self.assertEqual(
+            named,
+            {
+                "conv_1": (InvalidRequest, "conversation.id"),
+                "msg_1": (InvalidRequest, "input"),
+                "msg_2": (InvalidRequest, "input"),
+                "cntr_1": (InvalidRequest, "tools"),
+            },
+        )
+        self.assertEqual([id for id, _ in state.references(parsed({"conversation": "c"}))], ["c"])
+        for body in ({}, {"input": "msg_1"}, {"conversation": None, "tools": None}):
+            self.assertEqual(state.references(parsed(body)), [])
+
     def test_wants_store(self) -> None:
         """A response is kept unless the client says no."""
         for body, wanted in (({}, True), ({"store": None}, True), ({"store": False}, False)):
