@@ -51,6 +51,7 @@ from aiclient2api.config.pools_file import (
 )
 from aiclient2api.config.pools_text import chosen
 from aiclient2api.errors import ConfigurationError, InvalidRequest
+from aiclient2api.scrubbing import IN_FORCE, secrets_of
 from aiclient2api.tap import provider_factories
 
 
@@ -99,7 +100,9 @@ class _Here:
         flags = dict(self.flags)
         if pools is not None:
             flags["provider_pools_file_path"] = str(pools)
-        return load(flags=flags, environ=self.environ, cwd=self.cwd, factories=_factories())
+        settings = load(flags=flags, environ=self.environ, cwd=self.cwd, factories=_factories())
+        IN_FORCE.learn(secrets_of(settings))
+        return settings
 
     def kind(self, provider: str) -> Kind:
         """

@@ -25,6 +25,7 @@ from aiclient2api.interfaces import (
     IProviderFactory,
     IWireRequest,
 )
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.policy import Directory
 from aiclient2api.values import Account, Clock, Jitter, Runtime
 from aiclient2api.web.kept import Answers, Given
@@ -74,6 +75,7 @@ def build_setup(
     clock: Clock,
     jitter: Jitter,
     given: Given | None = None,
+    scrubber: Scrubber | None = None,
 ) -> Setup:
     """
     Return the setup that *settings* describe, and put its accounts in force.
@@ -135,6 +137,7 @@ def build_setup(
         budget=budget,
         affinity=settings.affinity.ttl > 0,
         known=pools.known,
+        scrubber=Scrubber() if scrubber is None else scrubber,
     )
     allowed = settings.retry_budget
     budget.share = 1.0 if allowed is None else allowed.share

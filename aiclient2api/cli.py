@@ -61,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if command in (None, "run"):
         return run(arguments)
+    from aiclient2api.scrubbing import discreet
+
+    with discreet():
+        return _told(command, arguments)
+
+
+def _told(command: str | None, arguments: Sequence[str]) -> int:
+    """Do what is no ``run``."""
     if command == "check":
         return check(arguments)
     if command == "accounts":
@@ -89,15 +97,17 @@ def run(arguments: Sequence[str]) -> int:
     from twisted.scripts import twistd
 
     from aiclient2api.errors import ConfigurationError
+    from aiclient2api.scrubbing import discreet
     from aiclient2api.tap import print_faults
 
     # Once here, so that what is wrong is said in our words and not in twistd's.
-    options = _parsed("run", arguments)
-    if isinstance(options, int):
-        return options
     stderr = sys.stderr
     try:
-        options.load()
+        with discreet():
+            options = _parsed("run", arguments)
+            if isinstance(options, int):
+                return options
+            options.load(starting=True)
         sys.argv = ["aiclient2api", "--nodaemon", "--pidfile=", "aiclient2api", *arguments]
         try:
             twistd.run()
@@ -123,7 +133,7 @@ def check(arguments: Sequence[str]) -> int:
     if isinstance(options, int):
         return options
     try:
-        print(report(options.load()))
+        print(report(options.load(starting=True)))
     except ConfigurationError as error:
         print_faults(error)
         return 1

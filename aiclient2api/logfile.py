@@ -2,7 +2,8 @@
 Write the daemon's log to one file that is ours alone and that logrotate may move.
 
 For ``twistd --logger aiclient2api.logfile.observer``. twistd's own log file would be
-readable by everyone and rotate itself at 1 MB. This file knows nothing of the gateway.
+readable by everyone and rotate itself at 1 MB. Every event goes through the scrubber, of
+whomever it is and with its traceback. This file knows nothing of the gateway.
 """
 
 from __future__ import annotations
@@ -11,19 +12,29 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import attrs
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    textFileLogObserver,
+    eventAsText,
+    formatEventAsClassicLogText,
 )
+from zope.interface import implementer
+
+from aiclient2api.scrubbing import IN_FORCE, cleaned
 
 VARIABLE = "AICLIENT2API_LOGFILE"
 """The environment variable that names the file."""
+
+PREFIX_VARIABLE = "AICLIENT2API_SYSLOG_PREFIX"
+"""The environment variable with what ``twistd --prefix`` says."""
 
 MODE = 0o600
 
@@ -109,4 +120,41 @@ def observer() -> ILogObserver:
 
         signal.signal(signal.SIGUSR1, reopen)
         out = cast(TextIO, opened)
-    return FilteringLogObserver(textFileLogObserver(out), [levels])
+    return FilteringLogObserver(FileLogObserver(out, line), [levels])
+
+
+def line(event: LogEvent) -> str | None:
+    """Return what the log says of *event*, without secrets; None if that is nothing."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else cleaned(IN_FORCE.text, text)
+
+
+@implementer(ILogObserver)
+class _Syslog:
+    """Sends the system's log what `observer` writes into a file."""
+
+    def __init__(self, prefix: str) -> None:
+        from twisted.python.syslog import SyslogObserver
+
+        emit: Any = SyslogObserver(prefix).emit
+        self._wrapped = LegacyLogObserverWrapper(emit)
+
+    def __call__(self, event: LogEvent) -> None:
+        # The text as a whole: what it is made of must not be seen.
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        level = event.get("log_level", LogLevel.info)
+        self._wrapped(
+            {
+                "log_level": level,
+                "log_system": f"{event.get('log_namespace', '-')}#{level.name}",
+                "log_time": event.get("log_time", 0.0),
+                "log_format": "{told}",
+                "told": cleaned(IN_FORCE.text, text),
+                "isError": int(level is LogLevel.critical),
+            }
+        )
+
+
+def syslog() -> ILogObserver:
+    """Return a log observer for ``twistd --syslog``; `PREFIX_VARIABLE` says who it is of."""
+    return FilteringLogObserver(_Syslog(os.environ.get(PREFIX_VARIABLE, "")), [levels])

@@ -28,6 +28,7 @@ from aiclient2api.config.pools import names_of_kinds, stranger
 from aiclient2api.config.pools_file import Edited, add_account, draft, pools_place
 from aiclient2api.errors import ConfigurationError, InvalidRequest
 from aiclient2api.interfaces import ILogins, IProviderFactory
+from aiclient2api.scrubbing import IN_FORCE, secrets_of
 
 FOLDER = "credentials"
 """Below the state directory: where new credential files go."""
@@ -58,7 +59,9 @@ class Place:
         flags = dict(self.flags)
         if pools is not None:
             flags["provider_pools_file_path"] = str(pools)
-        return load(flags=flags, environ=self.environ, cwd=self.cwd, factories=self.factories)
+        settings = load(flags=flags, environ=self.environ, cwd=self.cwd, factories=self.factories)
+        IN_FORCE.learn(secrets_of(settings))
+        return settings
 
     @property
     def home(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 KEY_FILE = "api_key"
@@ -59,4 +60,6 @@ def _read(path: Path) -> str:
     key = path.read_text(encoding="utf-8").strip()
     if not key:
         raise ValueError(f"{path} is empty; delete it and start again to have a new key made")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ValueError(f"others may read or write {path}; chmod 600 {path}, or have a new one")
     return key

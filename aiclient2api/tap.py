@@ -24,7 +24,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 import aiclient2api.providers
-from aiclient2api import __version__, probe_request, statedir
+from aiclient2api import __version__, coredumps, probe_request, statedir
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.accounts.pools import Pools
 from aiclient2api.accounts.store import AccountStore
@@ -39,16 +39,19 @@ from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.following import FollowedFile
 from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
+from aiclient2api.logfile import PREFIX_VARIABLE as SYSLOG_PREFIX
 from aiclient2api.logfile import VARIABLE as LOGFILE
 from aiclient2api.logfile import levels
 from aiclient2api.oauth.tokens import TokenBook
 from aiclient2api.observe.fetched_prompt import FetchedPrompt
 from aiclient2api.observe.observers import Observers
 from aiclient2api.observe.prompt_log import PromptLog
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.observe.traces import Traces
 from aiclient2api.observe.webhook import Webhook
 from aiclient2api.probes import Probes
 from aiclient2api.renewals import Renewals
+from aiclient2api.scrubbing import IN_FORCE, passwords_in, secrets_of
 from aiclient2api.service import Gateway
 from aiclient2api.state.given import GivenIds
 from aiclient2api.state.responses import StoredResponses
@@ -109,6 +112,7 @@ class Options(usage.Options):
         listen: Sequence[str] | None = None,
         config_text: bytes | None = None,
         source: Path | None = None,
+        starting: bool = False,
     ) -> Settings:
         """
         Read and check the configuration these options point at.
@@ -117,6 +121,7 @@ class Options(usage.Options):
         :param config_text: What stands for the configuration file's content, where only
             the accounts are to be read anew.
         :param source: Where that is from.
+        :param starting: Judge also whether all that is private is so.
         :raise ConfigurationError: with all faults at once.
         """
         flags: dict[str, object] = {}
@@ -128,19 +133,22 @@ class Options(usage.Options):
         if listen is not None:
             flags = {key: flags[key] for key in flags if key not in ("host", "port")}
             flags["listen"] = list(listen)
-        return load(
+        settings = load(
             flags=flags,
             environ=self.environ,
             cwd=self.cwd,
             factories=self.factories,
             config_text=config_text,
             source=source,
+            starting=starting,
         )
+        IN_FORCE.learn(secrets_of(settings))
+        return settings
 
     def postOptions(self) -> None:
         """Find every fault now, before the process forks."""
         try:
-            self.settings = self.load()
+            self.settings = self.load(starting=True)
         except ConfigurationError as error:
             print_faults(error)
             raise SystemExit(2) from None
@@ -152,7 +160,10 @@ class Options(usage.Options):
         # everyone and turn itself over at 1 MB.
         if twistd.get("umask") is None:
             twistd["umask"] = 0o077
-        if twistd.get("logger") is None and not twistd.get("syslog"):
+        if twistd.get("logger") is None and twistd.get("syslog"):
+            twistd["logger"] = "aiclient2api.logfile.syslog"
+            os.environ.setdefault(SYSLOG_PREFIX, twistd.get("prefix") or "")
+        elif twistd.get("logger") is None:
             twistd["logger"] = "aiclient2api.logfile.observer"
             name = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
             if name:
@@ -183,6 +194,7 @@ class World:
     :param load: Reads and checks the configuration anew.
     :param cwd: The folder the program was started in.
     :param named_pools: The accounts' file as the options name it, if they do.
+    :param scrubber: What takes secrets out of all that is told, but answers.
     """
 
     _log = Logger()
@@ -197,6 +209,7 @@ class World:
         factories: Sequence[IProviderFactory],
         cwd: Path | None = None,
         named_pools: object = None,
+        scrubber: Scrubber | None = None,
     ) -> None:
         cwd = Path.cwd() if cwd is None else cwd
         self.reactor = self.clock = reactor
@@ -206,6 +219,7 @@ class World:
         self._environ = environ
         self._own_key: str | None = None
         self._made_key = self._opened = False
+        self._scrubber = Scrubber() if scrubber is None else scrubber
         self._upstream = Upstream(
             reactor=reactor, connect_timeout=settings.timeouts.connect, environ=environ
         )
@@ -215,7 +229,7 @@ class World:
             clock=reactor,
             now=datetime.now,
             in_thread=self._in_thread,
-            secrets=self._secrets,
+            clean=self._scrubber.text,
         )
         self._vault = SealVault(reactor.seconds)
         self._store = SQLiteStore(
@@ -223,17 +237,22 @@ class World:
         )
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
         self._lists = ModelLists(reactor, self._store, time.time)
-        self._traces = Traces(self._store, now=time.time)
+        self._traces = Traces(self._store, now=time.time, clean=self._scrubber.text)
         self._given = GivenIds(self._store)
         self._webhook = Webhook(
             url=lambda: self._settings.health_alert_webhook_url,
             upstream=self._upstream,
             clock=reactor,
             now=time.time,
+            clean=self._scrubber.text,
         )
         self._accounts = AccountStore(self._store, reactor)
         self._tokens = TokenBook(
-            clock=reactor, now=time.time, jitter=random.random, in_thread=self._in_thread
+            clock=reactor,
+            now=time.time,
+            jitter=random.random,
+            in_thread=self._in_thread,
+            met=self._scrubber.learn_document,
         )
         self._budget = RetryBudget()
         self._pools = Pools(
@@ -242,6 +261,7 @@ class World:
             jitter=random.random,
             cellar=self._accounts,
             changed=self._webhook.changed,
+            clean=self._scrubber.text,
         )
         self._probes = Probes(
             clock=reactor,
@@ -286,9 +306,11 @@ class World:
 
     def use(self, settings: Settings) -> Setup:
         """See `service.World`."""
+        keys = self._keys(settings)
+        self._hold(settings, keys)
         setup = build_setup(
             settings,
-            keys=self._keys(settings),
+            keys=keys,
             factories=self.factories,
             dialects=DIALECTS,
             runtime=Runtime(clock=self.reactor, upstream=self._upstream, tokens=self._tokens),
@@ -306,6 +328,7 @@ class World:
             saw=self._fetched.saw,
             clock=self.reactor,
             jitter=random.random,
+            scrubber=self._scrubber,
         )
         levels.setLogLevelForNamespace("", LogLevel.lookupByName(settings.log_level))
         self._upstream.connect_timeout = settings.timeouts.connect
@@ -441,11 +464,12 @@ class World:
             )
             print(shown, file=out, flush=True)
 
-    def _secrets(self) -> Sequence[str]:
-        settings = self._settings
-        accounts = [a for each in settings.providers.values() for a in each.accounts]
-        own = () if self._own_key is None else (self._own_key,)
-        return (*own, *(settings.keys or ()), *(s for a in accounts for s in a.secrets))
+    def _hold(self, settings: Settings, keys: Sequence[str]) -> None:
+        """Let nothing that is secret in *settings*, or in the environment, be told."""
+        proxies = (
+            value for name, value in self._environ.items() if name.lower().endswith("_proxy")
+        )
+        self._scrubber.hold((*keys, *secrets_of(settings), *passwords_in(*proxies)))
 
     def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         pool = self.reactor.getThreadPool()
@@ -463,8 +487,9 @@ def makeService(options: Options) -> Gateway:
     """Build the service; called by ``twistd`` once the options are parsed."""
     from twisted.internet import reactor
 
+    coredumps.forbid()
     if options.settings is None:
-        options.settings = options.load()
+        options.settings = options.load(starting=True)
     world = World(
         reactor=reactor,
         settings=options.settings,
@@ -473,6 +498,7 @@ def makeService(options: Options) -> Gateway:
         factories=options.factories,
         cwd=options.cwd,
         named_pools=options["provider-pools-file"],
+        scrubber=IN_FORCE,
     )
     foreground = bool(options.parent is not None and options.parent.get("nodaemon"))
     out = sys.__stdout__ if foreground else None

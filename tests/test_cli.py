@@ -156,6 +156,26 @@ class StartTests(SynchronousTestCase):
         self.assertIn(f"127.0.0.1:{port} is in use", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr + ended.stdout)
 
+    def test_a_crash_leaves_no_core_dump(self) -> None:
+        """Not by a limit raised again, nor through a program that dumps are fed to."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        port = free_port()
+        gateway = subprocess.Popen(
+            [sys.executable, "-m", "aiclient2api", "--port", str(port), "--state-dir", "state"],
+            cwd=folder,
+            env={**os.environ, "HOME": str(folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(gateway.wait, 30)
+        self.addCleanup(gateway.kill)
+        self.connected(port).close()
+        limits = Path(f"/proc/{gateway.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max core file size +0 +0 +bytes")
+        dumped = Path(f"/proc/{gateway.pid}/coredump_filter").read_text()
+        self.assertEqual(int(dumped, 16), 0)
+
     def test_a_stop_lets_a_stream_finish(self) -> None:
         """SIGTERM in the middle of it: nobody new is let in, and the answer is whole."""
         folder = Path(self.mktemp()).absolute()

@@ -55,6 +55,8 @@ LAYERS = {
         "draining",
         "statedir",
         "logfile",
+        "scrubbing",
+        "coredumps",
         "following",
         "explain",
         "accounts_cli",

@@ -10,10 +10,14 @@ import stat
 from pathlib import Path
 
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.logger._legacy import publishToNewObserver
+from twisted.python import syslog as twisted_syslog
+from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from aiclient2api import logfile
+from aiclient2api.scrubbing import IN_FORCE
 
 
 class ReopenedFileTests(SynchronousTestCase):
@@ -106,6 +110,61 @@ class ObserverTests(SynchronousTestCase):
         self.assertNotIn("too much", text)
         self.assertIn("[test#info] just right\n", text)
         self.assertIn("wanted now", text)
+
+    def test_nothing_secret_is_written(self) -> None:
+        """Whoever logs it, in a field, in a traceback or in what looks like a key: it goes."""
+        IN_FORCE.learn(["canary-of-the-log"])
+        self.addCleanup(IN_FORCE.forget)
+        publisher = LogPublisher(logfile.observer())
+        log = Logger(observer=publisher, namespace="twisted.web.http")
+        log.info("{url}", url="https://host/x?key=shape-only")
+        log.info("a canary-of-the-log here")
+        try:
+            raise ValueError("no canary" + "-of-the-log")
+        except ValueError:
+            log.failure("it failed")
+        publishToNewObserver(
+            publisher,
+            {"message": ("old canary-of-the-log",), "isError": 0, "time": 0.0},
+            textFromEventDict,
+        )
+        text = self.path.read_text()
+        self.assertIn("?key=[secret]", text)
+        self.assertIn("a [secret] here", text)
+        self.assertIn("ValueError: no [secret]", text)
+        self.assertIn("old [secret]", text)
+        self.assertNotIn("canary-of", text)
+
+    def test_what_cannot_be_looked_through_is_not_shown(self) -> None:
+        """A bug of the scrubber's loses a line, and never lets one through."""
+        self.patch(IN_FORCE, "text", lambda text: 1 // 0)
+        log = Logger(observer=LogPublisher(logfile.observer()), namespace="test")
+        log.info("canary-of-the-log")
+        text = self.path.read_text()
+        self.assertNotIn("canary", text)
+        self.assertIn("ZeroDivisionError", text)
+
+    def test_the_systems_log_is_told_the_same(self) -> None:
+        """What syslog gets went through the scrubber, tracebacks as well."""
+        sent: list[tuple[int, str]] = []
+        self.patch(twisted_syslog.SyslogObserver, "openlog", lambda *_: None)
+        self.patch(
+            twisted_syslog.SyslogObserver,
+            "syslog",
+            lambda _, level, text: sent.append((level, text)),
+        )
+        IN_FORCE.learn(["canary-of-the-log"])
+        self.addCleanup(IN_FORCE.forget)
+        log = Logger(observer=LogPublisher(logfile.syslog()), namespace="test")
+        log.debug("too much")
+        log.info("{a} {b}", a="{canary-of-the-log}", b="100%")
+        try:
+            raise ValueError("canary" + "-of-the-log")
+        except ValueError:
+            log.failure("it failed")
+        self.assertEqual(sent[0], (6, "[test#info] {[secret]} 100%"))
+        self.assertEqual(sent[1], (1, "[test#critical] it failed"))
+        self.assertIn("ValueError: [secret]", sent[-1][1])
 
     def test_the_signal_reopens(self) -> None:
         """SIGUSR1, which logrotate sends, opens the file anew and kills nobody."""

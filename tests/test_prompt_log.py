@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from zope.interface.verify import verifyObject
 
 from aiclient2api.interfaces import IExchangeObserver
 from aiclient2api.observe.prompt_log import QUEUE_BYTES, QUEUE_RECORDS, TEXT_LIMIT, PromptLog
+from aiclient2api.observe.redaction import redacted
 from aiclient2api.testing import HeldThreads
 from aiclient2api.values import ExchangeRecord, Outcome
 
@@ -62,7 +64,7 @@ class PromptLogTestCase(SynchronousTestCase):
             clock=self.clock,
             now=lambda: NOON,
             in_thread=in_thread,
-            secrets=lambda: secrets,
+            clean=partial(redacted, secrets=secrets),
             out=out,
         )
         log.start()
@@ -327,7 +329,7 @@ class QueueTests(PromptLogTestCase):
             clock=self.clock,
             now=lambda: NOON,
             in_thread=execute,
-            secrets=tuple,
+            clean=str,
         )
         self.ask(log, "early")
         self.assertEqual(os.listdir(self.folder), [])

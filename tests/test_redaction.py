@@ -5,6 +5,7 @@ Which parts of a text are secrets, and what is shown in their place.
 from __future__ import annotations
 
 import json
+from functools import partial
 from time import process_time
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +22,9 @@ from aiclient2api.observe.redaction import (
 
 def cut(text: str, secrets: list[str], limit: int) -> str:
     """Return the excerpt of *text*, as the prompt log makes it."""
-    return excerpt(beginning(text, limit), secrets, limit, length=len(text))
+    return excerpt(
+        beginning(text, limit), partial(redacted, secrets=secrets), limit, length=len(text)
+    )
 
 
 class RedactedTests(SynchronousTestCase):

@@ -23,6 +23,7 @@ from aiclient2api.errors import (
     UpstreamError,
 )
 from aiclient2api.interfaces import IClientReply
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.testing import MemoryReply
 from aiclient2api.web.replies import ClientReply, error_headers, error_reply, fail, phrase
 from aiclient2api.web.site import GatewayRequest
@@ -60,7 +61,7 @@ class ErrorReplyTests(SynchronousTestCase):
             UpstreamError("it failed", fault=Fault.TIMEOUT, status=504),
         ):
             for dialect in DIALECTS:
-                status, headers, body = error_reply(error, dialect)
+                status, headers, body = error_reply(error, dialect, Scrubber())
                 self.assertEqual(status, error.status)
                 self.assertIn("it failed", json.dumps(json.loads(body)))
                 self.assertIn((b"content-type", b"application/json; charset=utf-8"), headers)
@@ -70,7 +71,7 @@ class ErrorReplyTests(SynchronousTestCase):
         raw = RawReply(418, ((b"content-type", b"text/x"),), b"teapot")
         error = UpstreamError("it failed", fault=Fault.SERVER, status=502, reply=raw)
         self.assertEqual(
-            error_reply(error, ANTHROPIC_MESSAGES), (raw.status, raw.headers, raw.body)
+            error_reply(error, ANTHROPIC_MESSAGES, Scrubber()), (raw.status, raw.headers, raw.body)
         )
 
     def test_headers_that_help_the_client(self) -> None:
@@ -91,7 +92,7 @@ class FailTests(SynchronousTestCase):
     def test_a_bug_is_logged_and_not_shown(self) -> None:
         """The client gets a 500 and the id to look for."""
         asked = request()
-        fail(asked, Failure(ZeroDivisionError("secret detail")), ANTHROPIC_MESSAGES)
+        fail(asked, Failure(ZeroDivisionError("secret detail")), ANTHROPIC_MESSAGES, Scrubber())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         body = b"".join(asked.written)  # type: ignore[attr-defined]
         self.assertNotIn(b"secret detail", body)
@@ -102,14 +103,14 @@ class FailTests(SynchronousTestCase):
         """Cancelling is no failure."""
         asked = request()
         asked._disconnected = True
-        fail(asked, Failure(CancelledError()), ANTHROPIC_MESSAGES)
+        fail(asked, Failure(CancelledError()), ANTHROPIC_MESSAGES, Scrubber())
         self.assertEqual(asked.written, [])  # type: ignore[attr-defined]
 
     def test_nothing_is_added_to_an_answer_that_began(self) -> None:
         """The connection is closed instead: the client sees that it is not whole."""
         asked = request()
         asked.startedWriting = 1
-        fail(asked, Failure(InvalidRequest("late")), ANTHROPIC_MESSAGES)
+        fail(asked, Failure(InvalidRequest("late")), ANTHROPIC_MESSAGES, Scrubber())
         self.assertEqual(asked.written, [])  # type: ignore[attr-defined]
         self.assertTrue(asked.lost)  # type: ignore[attr-defined]
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from aiclient2api.config import FLAGS
 from aiclient2api.errors import ConfigurationError, Unauthorized
-from aiclient2api.logfile import VARIABLE
+from aiclient2api.logfile import PREFIX_VARIABLE, VARIABLE
 from aiclient2api.tap import Options, World
 
 
@@ -64,13 +64,17 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("host", err.getvalue())
         self.assertNotIn("Usage", err.getvalue())
 
-    def test_a_log_that_goes_elsewhere_is_left_alone(self) -> None:
-        """syslog is twistd's own; standard output obeys our log level."""
+    def test_the_systems_log(self) -> None:
+        """syslog gets what the log file would, without secrets, under twistd's prefix."""
         options = Options(environ={"HOME": str(self.folder)}, cwd=self.folder)
         options.parent = usage.Options()
-        options.parent.update({"logger": None, "logfile": None, "syslog": True, "nodaemon": False})
+        options.parent.update({"logger": None, "syslog": True, "prefix": "llm", "nodaemon": False})
         options.parseOptions([])
-        self.assertIsNone(options.parent["logger"])
+        self.assertEqual(options.parent["logger"], "aiclient2api.logfile.syslog")
+        self.assertEqual(os.environ[PREFIX_VARIABLE], "llm")
+        options.parent.update({"logger": "mine.observer"})
+        options.parseOptions([])
+        self.assertEqual(options.parent["logger"], "mine.observer")
 
     def test_a_console_log_in_a_daemon_is_warned_of(self) -> None:
         """It would be lost without a word."""

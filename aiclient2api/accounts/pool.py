@@ -59,6 +59,7 @@ class AccountPool:
     :param now: Returns Unix seconds; everything that is kept is told in them.
     :param keeper: Where accounts are written down, None if they are not.
     :param changed: Told of every change of an account's state.
+    :param clean: Takes secrets out of what an upstream said, before it is kept.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class AccountPool:
         affinities: Affinities,
         keeper: Keeper | None = None,
         changed: Changed = lambda account, before, after: None,
+        clean: Callable[[str], str] = str,
     ) -> None:
         self.name = name
+        self._clean = clean
         self._jitter = jitter
         self._affinities = affinities
         self._waiting = WaitingRoom(clock, self._served, self._hopeless, self._returns)
@@ -282,7 +285,7 @@ class AccountPool:
             event = Event(
                 kind_of(error),
                 hint=error.retry_after,
-                message=error.message[:MESSAGE],
+                message=self._clean(error.message)[:MESSAGE],
                 spread=self._rules.spread * self._jitter(),
             )
         member.book(usage, failed=event.kind.counts, now=now)

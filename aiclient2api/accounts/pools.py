@@ -45,7 +45,9 @@ class Pools(Mapping[str, AccountPool]):
         jitter: Jitter,
         cellar: Cellar | None = None,
         changed: Changed = lambda account, before, after: None,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
         self._clock = clock
         self._now = now
         self._jitter = jitter
@@ -84,6 +86,7 @@ class Pools(Mapping[str, AccountPool]):
                 affinities=self._affinities[name],
                 keeper=self._cellar,
                 changed=self._changed,
+                clean=self._clean,
             )
             if self._cellar is not None:
                 made.open_later()

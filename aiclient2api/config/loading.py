@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from aiclient2api.config import keys, pool_keys, pool_rules
+from aiclient2api.config import keys, pool_keys, pool_rules, privacy
 from aiclient2api.config.access import caller_keys, exposure, listeners, origins
 from aiclient2api.config.accounts import Kind, keys_of, kinds_of
 from aiclient2api.config.custom_models import custom_models
@@ -59,6 +59,7 @@ def load(
     uid: int | None = None,
     config_text: bytes | None = None,
     source: Path | None = None,
+    starting: bool = False,
 ) -> Settings:
     """
     Read the configuration.
@@ -71,6 +72,7 @@ def load(
     :param config_text: What to take for the configuration file's content, instead of
         reading it: as it was when only another file has changed.
     :param source: Where *config_text* is from; looked for as ever if None.
+    :param starting: Judge also whether all that is private is so.
     :raise ConfigurationError: with every fault of both files.
     """
     return _Load(
@@ -82,6 +84,7 @@ def load(
         uid=os.getuid() if uid is None else uid,
         text=config_text,
         source=source,
+        starting=starting,
     ).run()
 
 
@@ -97,6 +100,7 @@ class _Load:
     uid: int
     text: bytes | None
     source: Path | None
+    starting: bool = False
     findings: Findings = attrs.field(factory=Findings)
 
     def run(self) -> Settings:
@@ -171,6 +175,8 @@ class _Load:
         logs = settings.prompt_log_base_name.parent
         if settings.prompt_log_mode == "file" and not os.path.isdir(logs):
             self.findings.fault(f"prompt_log_base_name: there is no folder {logs}; make it")
+        if self.starting:
+            privacy.judge(settings, self.findings)
         if self.findings.faults:
             raise ConfigurationError(
                 tuple(self.findings.faults), warnings=tuple(self.findings.warnings)

@@ -9,7 +9,6 @@ exchange's business. It must never know HTTP on either side: requests go through
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -30,6 +29,7 @@ from aiclient2api.interfaces import (
     IWatcher,
 )
 from aiclient2api.observe.redaction import SHORTEST, without, without_bytes
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.upstream.answers import ERROR_BODY_SECONDS, passed_headers, refusal
 from aiclient2api.upstream.deadlines import within
 from aiclient2api.upstream.relay import Clocks, Ending, Relay
@@ -166,6 +166,7 @@ class Asking:
     :ivar head: Returns what of the gateway's own stands in the head of the answer.
     :ivar alternative: Says whether another account could answer.
     :ivar may_retry: Says whether one more attempt after this error is in the budget.
+    :ivar scrubber: What takes secrets out of errors, those of other accounts as well.
     :ivar watcher: The reader of the last answer, if there was one.
     """
 
@@ -181,6 +182,7 @@ class Asking:
     head: Callable[[], Headers]
     alternative: Callable[[], bool]
     may_retry: Callable[[UpstreamError], bool]
+    scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
     watcher: IWatcher | None = attrs.field(default=None, init=False)
     _account: Account = attrs.field(init=False)
     _opened: bool = attrs.field(default=False, init=False)
@@ -212,7 +214,7 @@ class Asking:
                 )
                 ending = await self._attempt(outgoing)
             except UpstreamError as caught:
-                error = without_secrets(self._told(caught), self._account.secrets)
+                error = self._discreet(self._told(caught))
                 self._note("attempt", _said(error), status=error.status)
                 self.observers.attempt(exchange=self.record, error=error)
                 if self._worth_renewing(error, refused):
@@ -233,8 +235,7 @@ class Asking:
                     raise error from None
             else:
                 if ending.error is not None:
-                    told = without_secrets(ending.error, self._account.secrets)
-                    ending = attrs.evolve(ending, error=told)
+                    ending = attrs.evolve(ending, error=self._discreet(ending.error))
                 said = ending.how if ending.error is None else _said(ending.error)
                 self._note("attempt", said, status=200)
                 self.observers.attempt(exchange=self.record, error=ending.error)
@@ -294,7 +295,7 @@ class Asking:
             raise await refusal(
                 provider=self.provider,
                 response=response,
-                clean=partial(without_bytes, secrets=self._account.secrets),
+                clean=self._clean,
                 clock=self.clock,
                 seconds=max(seconds, 0.001),
             )
@@ -331,7 +332,7 @@ class Asking:
             watcher=watcher,
             reply=self.reply,
             begin=self._beginner(response, watcher),
-            clean=partial(without_bytes, secrets=self._account.secrets),
+            clean=self._clean,
             clock=self.clock,
             clocks=Clocks(
                 first_event=self.patience.first_event,
@@ -349,6 +350,13 @@ class Asking:
             relay.done.addErrback(lambda _: None)
             raise
         return await relay.done
+
+    def _discreet(self, error: UpstreamError) -> UpstreamError:
+        """Return *error* without secrets: this account's in any spelling, all others' as well."""
+        return self.scrubber.error(without_secrets(error, self._account.secrets))
+
+    def _clean(self, body: bytes) -> bytes:
+        return self.scrubber.data(without_bytes(body, self._account.secrets))
 
     def _told(self, error: UpstreamError) -> UpstreamError:
         """Return *error* as the client may be told of it: in no dialect but its own."""
@@ -369,6 +377,7 @@ class Asking:
     ) -> Callable[[int | None], None]:
         def begin(length: int | None) -> None:
             headers = passed_headers(response.headers)
+            headers = tuple((name, self.scrubber.data(value)) for name, value in headers)
             if self._opened or not self.converted.verbatim:
                 own = tuple(line for line in headers if line[0] in _OF_ANY_DIALECT)
                 headers = (*own, (b"content-type", _TYPES[watcher.framing]))

@@ -35,6 +35,7 @@ from aiclient2api.interfaces import (
     ILease,
     IProvider,
 )
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.upstream.relay import Ending
 from aiclient2api.values import (
     Affinity,
@@ -112,6 +113,7 @@ class Exchange:
     :ivar wider: Returns the ways to go on with where the request was too long for one.
     :ivar affinity: Returns which conversation the request belongs to.
     :ivar observers: Told of every step; never on the per-chunk path.
+    :ivar scrubber: What takes secrets out of errors.
     """
 
     record: ExchangeRecord
@@ -126,6 +128,7 @@ class Exchange:
     head: Callable[[ExchangeRecord, Converted], Headers] = lambda record, converted: ()
     wider: Callable[[Way], Sequence[Way]] = _none_wider
     affinity: Callable[[], Affinity | None] = lambda: None
+    scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
     _asked: dict[tuple[str, str], set[str]] = attrs.field(factory=dict, init=False)
     _last: Asking | None = attrs.field(default=None, init=False)
     _error: GatewayError | None = attrs.field(default=None, init=False)
@@ -324,6 +327,7 @@ class Exchange:
             head=lambda: self._begun(converted),
             alternative=lambda: self._alternative(way),
             may_retry=self._affordable,
+            scrubber=self.scrubber,
         )
 
     def _begun(self, converted: Converted) -> Headers:

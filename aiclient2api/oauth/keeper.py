@@ -52,6 +52,14 @@ _ROUNDS = 4
 """How often others may change the credential under our hands before we give up."""
 
 
+Met = Callable[[Mapping[str, Any]], None]
+"""Told of a document whose tokens are used from now on."""
+
+
+def no_one(document: Mapping[str, Any]) -> None:
+    """Be told of a document, and forget it."""
+
+
 class Renewal(Protocol):
     """How credentials of one kind are renewed. A provider has one."""
 
@@ -94,8 +102,10 @@ class TokenKeeper:
         clock: Clock,
         now: Callable[[], float],
         jitter: Jitter,
+        met: Met = no_one,
     ) -> None:
         self.renewal = renewal
+        self._met = met
         self._place = place
         self._clock = clock
         self._now = now
@@ -232,6 +242,7 @@ class TokenKeeper:
         return None
 
     def _take(self, found: Found) -> None:
+        self._met(found.document)
         now = self._clock.seconds()
         self._settled = found.stamp == self._stamp and now - self._since >= _COARSE
         if found.stamp != self._stamp:
@@ -348,6 +359,7 @@ class TokenKeeper:
                 if identity(found.document) == identity(document):
                     self._bury(used)
             else:
+                self._met(changes)
                 if await self._save(used, changes, document):
                     return None
             # Another login, or another client's renewal: what it wrote is newer.

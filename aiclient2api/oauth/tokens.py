@@ -17,7 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
 from aiclient2api.oauth.credential_file import access_token, digest, refresh_token
-from aiclient2api.oauth.keeper import Renewal, TokenKeeper
+from aiclient2api.oauth.keeper import Met, Renewal, TokenKeeper, no_one
 from aiclient2api.oauth.places import FilePlace, MemoryPlace, Place
 from aiclient2api.values import Clock, Jitter
 
@@ -47,6 +47,7 @@ class TokenBook:
 
     :param now: Unix seconds; what expiries and file dates are compared with.
     :param in_thread: Calls a function with arguments in a thread and returns a Deferred.
+    :param met: Told of every credential that is read or renewed, before it is used.
     :param lock_pause: Seconds before a taken lock is tried again; doubles up to 2 s.
     """
 
@@ -58,12 +59,14 @@ class TokenBook:
         jitter: Jitter,
         in_thread: Callable[..., Deferred[Any]],
         lock_pause: float = 0.1,
+        met: Met = no_one,
     ) -> None:
         self._clock = clock
         self._now = now
         self._jitter = jitter
         self._in_thread = in_thread
         self._lock_pause = lock_pause
+        self._met = met
         self._keepers: dict[str, TokenKeeper] = {}
 
     def keeper(self, *, source: Source, renewal: Renewal) -> TokenKeeper:
@@ -89,6 +92,7 @@ class TokenBook:
                 clock=self._clock,
                 now=self._now,
                 jitter=self._jitter,
+                met=self._met,
             )
         keeper.renewal = renewal
         return keeper

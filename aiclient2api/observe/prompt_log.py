@@ -86,7 +86,7 @@ class PromptLog:
     :param now: Returns the local time, as ``datetime.now`` does.
     :param in_thread: Calls a function with arguments in a thread and returns a
         Deferred, as ``partial(deferToThreadPool, reactor, pool)`` does.
-    :param secrets: Returns every configured key and credential as they are now.
+    :param clean: Takes secrets out of a text; called in a thread.
     :param out: Where console mode writes; None is the process's own standard output,
         even while twistd redirects ``sys.stdout`` to its log.
     """
@@ -101,7 +101,7 @@ class PromptLog:
         clock: Clock,
         now: Callable[[], datetime],
         in_thread: Callable[..., Deferred[Any]],
-        secrets: Callable[[], Sequence[str]],
+        clean: Callable[[str], str],
         out: IO[bytes] | None = None,
     ) -> None:
         self.wants_text = mode != "none"
@@ -111,7 +111,7 @@ class PromptLog:
         self._clock = clock
         self._now = now
         self._in_thread = in_thread
-        self._secrets = secrets
+        self._clean = clean
         self._out = out
         self._queue: deque[_Record] = deque()
         self._records = self._bytes = 0
@@ -201,7 +201,7 @@ class PromptLog:
             records = [*batch, self._record("[DROPPED]", told, self._dropped)]
             self._dropped = 0
         self._writing = True
-        writing = maybeDeferred(self._in_thread, self._write, records, tuple(self._secrets()))
+        writing = maybeDeferred(self._in_thread, self._write, records)
         writing.addCallbacks(self._note, self._note_failure)
         writing.addBoth(self._wrote, batch)
 
@@ -232,12 +232,12 @@ class PromptLog:
 
     # --- in another thread: nothing of self that changes
 
-    def _write(self, records: Sequence[_Record], secrets: Sequence[str]) -> _Written:
+    def _write(self, records: Sequence[_Record]) -> _Written:
         done = 0
         try:
             with self._opened() as file:
                 for record in records:
-                    file.write(self._formatted(record, secrets))
+                    file.write(self._formatted(record))
                     file.flush()
                     done += 1
         except (OSError, ValueError) as error:
@@ -255,8 +255,8 @@ class PromptLog:
             raise OSError(errno.EBADF, "there is no standard output")
         return nullcontext(cast(IO[bytes], sys.__stdout__.buffer))
 
-    def _formatted(self, record: _Record, secrets: Sequence[str]) -> bytes:
-        text = excerpt(record.text, secrets, TEXT_LIMIT, length=record.length)
+    def _formatted(self, record: _Record) -> bytes:
+        text = excerpt(record.text, self._clean, TEXT_LIMIT, length=record.length)
         if not self._to_file:
             text = harmless(text)
         whole = f"{record.at:%Y-%m-%d %H:%M:%S} {record.title}:\n{text}\n{_RULE}\n"

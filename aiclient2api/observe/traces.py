@@ -111,6 +111,7 @@ class Traces:
     :param now: Returns the time, in seconds since the epoch.
     :param ttl: Seconds that one is kept. 0 keeps none, and what was kept goes too.
     :param total: Bytes that all of them may have; the oldest go first.
+    :param clean: Takes secrets out of a text.
     """
 
     wants_text = False
@@ -122,7 +123,9 @@ class Traces:
         now: Callable[[], float],
         ttl: float = TTL,
         total: int = TOTAL,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
         self._store = store
         self._now = now
         self._ttl = ttl
@@ -141,11 +144,25 @@ class Traces:
         if self._ttl <= 0:
             return
         most, now = STEPS, self._now()
-        while len(value := _written(exchange, outcome, now, most)) > ONE and most:
+        while len(value := self._written(exchange, outcome, now, most)) > ONE and most:
             most //= 2
         self._store.put(
             namespace=NAMESPACE, owner=OWNER, key=exchange.id, value=value, ttl=self._ttl
         )
+
+    def _written(self, exchange: ExchangeRecord, outcome: Outcome, now: float, most: int) -> bytes:
+        try:
+            return _encode(_trace(exchange, outcome, now, most, self._cut))
+        except UnicodeEncodeError:
+            # A client may send half of a surrogate pair, in the name of a model for example.
+            return _encode(_trace(exchange, outcome, now, most, self._mended))
+
+    def _cut(self, text: str, most: int) -> str:
+        # Twice as much is looked at: a cut must not hide a secret's end from the scrubber.
+        return self._clean(text[: 2 * most])[:most]
+
+    def _mended(self, text: str, most: int) -> str:
+        return self._cut(text, most).encode("utf-8", "replace").decode("utf-8")
 
 
 def read(value: bytes) -> Trace | None:
@@ -154,22 +171,6 @@ def read(value: bytes) -> Trace | None:
         return _decode(value)
     except msgspec.DecodeError:
         return None
-
-
-def _written(exchange: ExchangeRecord, outcome: Outcome, now: float, most: int) -> bytes:
-    try:
-        return _encode(_trace(exchange, outcome, now, most, _cut))
-    except UnicodeEncodeError:
-        # A client may send half of a surrogate pair, in the name of a model for example.
-        return _encode(_trace(exchange, outcome, now, most, _mended))
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[:most]
-
-
-def _mended(text: str, most: int) -> str:
-    return text[:most].encode("utf-8", "replace").decode("utf-8")
 
 
 def _trace(

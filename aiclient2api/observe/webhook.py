@@ -49,6 +49,7 @@ class Webhook:
 
     :param url: Returns where to, or None to tell nobody; asked for each change. A user
         name and password in it are sent as such.
+    :param clean: Takes secrets out of what upstreams said, other accounts' as well.
     :param now: Returns Unix seconds.
     :ivar dropped: Changes that were never told because too many waited.
     :ivar failed: Changes that were never told because nobody took them.
@@ -63,7 +64,9 @@ class Webhook:
         upstream: IUpstream,
         clock: Clock,
         now: Callable[[], float],
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
         self.dropped = self.failed = 0
         self._url = url
         self._upstream = upstream
@@ -113,7 +116,7 @@ class Webhook:
             "from": came_from,
             "to": after.state,
             "reason": after.reason,
-            "message": redacted(after.message, account.secrets),
+            "message": self._clean(redacted(after.message, account.secrets)),
             "since": moment(after.since),
             "until": moment(after.until),
             "nextTry": moment(after.next_try),

@@ -195,7 +195,7 @@ class Relay(Protocol):
                 # A body that cannot say what happened must not look whole.
                 self._reply.abort()
             else:
-                self._reply.write(frame)
+                self._reply.write(self._clean(frame))
                 self._reply.finish()
         except Exception as caught:
             self._crashed(caught)

@@ -138,6 +138,7 @@ class Answering:
             head=self._head,
             wider=self._wider,
             affinity=self._conversation,
+            scrubber=setup.scrubber,
         )
         self.request.break_off = exchange.interrupt
         try:

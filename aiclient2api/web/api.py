@@ -96,7 +96,9 @@ class Api:
                 self._answer(request, dialect, endpoint, rest, headers)
             )
             interruptible(request, answering)
-            return answering.addErrback(lambda failure: fail(request, failure, dialect))
+            return answering.addErrback(
+                lambda failure: fail(request, failure, dialect, self._setup().scrubber)
+            )
 
         return answer
 
@@ -293,11 +295,14 @@ class Api:
         async def answered() -> None:
             setup.keyring.who(presented=presented_keys(request))
             await setup.known()
-            send_json(request, *answer(setup))
+            status, body = answer(setup)
+            send_json(request, status, setup.scrubber.data(body))
 
         answering = Deferred.fromCoroutine(answered())
         interruptible(request, answering)
-        return answering.addErrback(lambda failure: fail(request, failure, setup.dialects[-1]))
+        return answering.addErrback(
+            lambda failure: fail(request, failure, setup.dialects[-1], setup.scrubber)
+        )
 
     def _root(self, request: GatewayRequest) -> None:
         paths = sorted({e.path for d in self._setup().dialects for e in d.endpoints})
@@ -323,7 +328,7 @@ class Api:
             )
         dialect = dialect_of(path, setup)
         # Klein finishes a request that came to no route itself.
-        return prepare_error(request, error, dialect)
+        return prepare_error(request, error, dialect, setup.scrubber)
 
 
 async def _listed(setup: Setup, seat: Seat) -> Sequence[ModelInfo]:

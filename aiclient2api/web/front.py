@@ -109,7 +109,7 @@ class Front(Resource):
         except UnicodeDecodeError:
             error = InvalidRequest("The path is not UTF-8; percent-encode it as UTF-8.")
             dialect = dialect_of(request.path.decode("ascii", "replace"), setup)
-            return prepare_error(request, error, dialect)
+            return prepare_error(request, error, dialect, setup.scrubber)
         request.path_provider, segments = split_path(segments, setup)
         request.postpath = [segment.encode() for segment in segments]
         if request.method == b"OPTIONS":
@@ -132,7 +132,7 @@ class Front(Resource):
         """Return the answer to a request that never came to a route."""
         setup = self._setup()
         dialect = dialect_of(target.decode("ascii", "replace"), setup)
-        status, headers, body = error_reply(error, dialect)
+        status, headers, body = error_reply(error, dialect, setup.scrubber)
         return status, (*headers, *allowed_origin(request, setup)), body
 
     def interrupt(self, error: UpstreamError) -> None:

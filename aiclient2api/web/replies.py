@@ -26,6 +26,7 @@ from aiclient2api.errors import (
     UpstreamError,
 )
 from aiclient2api.interfaces import IClientReply, IDialect
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.values import Headers
 from aiclient2api.web.site import GatewayRequest
 
@@ -149,8 +150,11 @@ def error_headers(error: GatewayError) -> Headers:
     return tuple(headers)
 
 
-def error_reply(error: GatewayError, dialect: IDialect) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of *error* in *dialect*."""
+def error_reply(
+    error: GatewayError, dialect: IDialect, scrubber: Scrubber
+) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of *error* in *dialect*, without secrets."""
+    error = scrubber.error(error)
     if isinstance(error, UpstreamError) and error.reply is not None:
         reply, headers = error.reply, error.reply.headers
         if not any(name == b"retry-after" for name, _ in headers):
@@ -161,7 +165,7 @@ def error_reply(error: GatewayError, dialect: IDialect) -> tuple[int, Headers, b
     return status, (json_type, *error_headers(error)), body
 
 
-def fail(request: GatewayRequest, failure: Failure, dialect: IDialect) -> None:
+def fail(request: GatewayRequest, failure: Failure, dialect: IDialect, scrubber: Scrubber) -> None:
     """
     Answer *request* with what went wrong.
 
@@ -181,13 +185,15 @@ def fail(request: GatewayRequest, failure: Failure, dialect: IDialect) -> None:
     if request.startedWriting or request.finished or request._disconnected:
         request.loseConnection()
         return
-    request.write(prepare_error(request, error, dialect))
+    request.write(prepare_error(request, error, dialect, scrubber))
     request.finish()
 
 
-def prepare_error(request: GatewayRequest, error: GatewayError, dialect: IDialect) -> bytes:
+def prepare_error(
+    request: GatewayRequest, error: GatewayError, dialect: IDialect, scrubber: Scrubber
+) -> bytes:
     """Set the head of *request*'s answer to *error*, and return its body."""
-    status, headers, body = error_reply(error, dialect)
+    status, headers, body = error_reply(error, dialect, scrubber)
     request.setResponseCode(status, phrase(status))
     request.setHeader(b"content-type", b"application/json")
     for name, value in headers:

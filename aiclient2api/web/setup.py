@@ -25,6 +25,7 @@ from aiclient2api.interfaces import (
     IProvider,
     IWireRequest,
 )
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.policy import Directory
 from aiclient2api.values import Clock, Jitter, SystemEdit
 from aiclient2api.web.kept import Answers, Given
@@ -61,6 +62,7 @@ class Setup:
     :ivar known: Fires once it is known how the accounts fare.
     :ivar body_limit: Bytes a request body may have.
     :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
+    :ivar scrubber: What takes secrets out of errors, and of what operators are told.
     """
 
     dialects: tuple[IDialect, ...]
@@ -84,6 +86,7 @@ class Setup:
     affinity: bool = True
     known: Callable[[], Deferred[None]] = lambda: succeed(None)
     cors_origins: tuple[str, ...] = ()
+    scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
 
     @property
     def pools(self) -> Mapping[str, IAccountPool]:
