@@ -37,7 +37,7 @@ def judge_reply(dialect: str, body: bytes) -> None:
 
     :raise pydantic.ValidationError: if the SDK of that dialect knows no such answer.
     """
-    whole, event = _JUDGES[dialect]
+    whole, _ = _JUDGES[dialect]
     if body.lstrip()[:1] in (b"{", b"["):
         told = json.loads(body)
         for each in told if isinstance(told, list) else [told]:
@@ -45,11 +45,22 @@ def judge_reply(dialect: str, body: bytes) -> None:
         return
     seen = 0
     for name, told in records(body):
-        event(told)
+        judge_record(dialect, name, told)
         seen += 1
-        if name:
-            assert name == told["type"], (name, told["type"])
     assert seen, "an empty stream"
+
+
+def judge_record(dialect: str, event: str, told: Any) -> None:
+    """
+    Judge one record of a stream of *dialect*.
+
+    :param event: The name it came under, or ``""``.
+    :param told: Its data, decoded.
+    :raise pydantic.ValidationError: if the SDK of that dialect knows no such record.
+    """
+    _JUDGES[dialect][1](told)
+    if event:
+        assert event == told["type"], (event, told["type"])
 
 
 def _by(model: type[BaseModel]) -> Callable[[Any], None]:

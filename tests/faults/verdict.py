@@ -1,0 +1,195 @@
+"""
+Both sides of a cell held against the table: what the client saw, and what upstreams saw.
+
+It raises `AssertionError` with words for the first thing that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from aiclient2api.values import AccountReport, Usage
+from tests.faults import reading
+from tests.faults.answers import COUNTED, NO_PREFILL, PIECES, SPEAKERS, Asked, answer, hint
+from tests.faults.reading import View
+from tests.faults.stage import BASE_DELAY, Played, account, model, provider
+from tests.faults.table import Ask, Cell
+
+_EARLY = 0.002
+"""Seconds by which clocks may differ."""
+
+
+def judge(cell: Cell, played: list[Played]) -> None:
+    """See that all requests of *cell* came to what the table says."""
+    asks = cell.asks
+    assert not isinstance(asks, str)
+    assert len(played) == len(asks)
+    for number, (ask, found) in enumerate(zip(asks, played, strict=True)):
+        try:
+            _upstream_side(cell, ask, found)
+            _names(cell, ask, found)
+            _client_side(cell, ask, found)
+        except AssertionError as wrong:
+            raise AssertionError(f"request {number}: {wrong}") from wrong
+
+
+def judge_accounts(cell: Cell, played: list[Played], reports: Mapping[str, AccountReport]) -> None:
+    """See that those rest who should, and that each has booked what it answered."""
+    for who in cell.scene.plays:
+        report = reports[account(cell, who)]
+        resting = report.standing.state != "ready"
+        _same(who in cell.scene.resting, resting, f"{who} rests: {report.standing}")
+        given = sum(_given(cell, who, found) for found in played)
+        _same(given, report.tally.input, f"prompt tokens booked on {who}")
+
+
+def _given(cell: Cell, who: str, found: Played) -> int:
+    """Return the prompt tokens that an account counts for one request."""
+    if found.trace.account == account(cell, who):
+        return (found.booked.input or 0) if found.booked is not None else 0
+    # Somebody else had to answer; yet it may have counted the prompt before it failed.
+    plays = [attempt.play for attempt in found.attempts if attempt.who == who]
+    counted = cell.upstream == "messages" and cell.streamed and plays and plays[-1] in COUNTED
+    return (answer(who).usage.input or 0) if counted else 0
+
+
+# --- what upstreams saw ------------------------------------------------------------------
+
+
+def _upstream_side(cell: Cell, ask: Ask, found: Played) -> None:
+    _same(ask.asked, found.asked, f"who was asked; the client got {found.reply.body[-300:]!r}")
+    tries = 0
+    for before, after in zip(found.attempts, found.attempts[1:], strict=False):
+        tries = tries + 1 if before.who == after.who else 0
+        if not tries:
+            continue
+        told = hint(before.play)
+        least = BASE_DELAY * 2.0 ** (tries - 1) / 2 if told is None else told
+        gap = after.at - before.at
+        assert gap >= least - _EARLY, f"{after.who} was asked again after {gap:.3f} s"
+
+
+def _names(cell: Cell, ask: Ask, found: Played) -> None:
+    """See that headers and trace name who answered, or is to blame."""
+    trace = found.trace
+    _same(len(ask.asked), trace.attempts, "attempts in the trace")
+    steps = [step.account for step in trace.steps if step.what == "attempt"]
+    _same([account(cell, who) for who in ask.asked], steps, "attempts in the trace's steps")
+    _same(ask.how, trace.how, f"how it ended ({trace.error})")
+    if ask.code:
+        _same(ask.code, trace.error and trace.error.code, "the error's code")
+    who = ask.asked[-1:] or "a"
+    _same(provider(cell, who), found.header("provider"), "provider in the head")
+    _same(model(cell, who), found.header("model"), "model in the head")
+    _same(provider(cell, who), trace.provider, "provider in the trace")
+    _same(model(cell, who), trace.model, "model in the trace")
+    if ask.asked:
+        _same(account(cell, who), found.header("account"), "account in the head")
+        _same(account(cell, who), trace.account, "account in the trace")
+    else:
+        _same(None, found.header("account"), "account in the head")
+
+
+# --- what the client saw -----------------------------------------------------------------
+
+
+def _client_side(cell: Cell, ask: Ask, found: Played) -> None:
+    reply, client = found.reply, cell.client
+    _same(ask.status, reply.status, f"the status of {reply.body[:300]!r}")
+    assert reply.complete, "the body broke off"
+    assert NO_PREFILL.encode() not in reply.body, "the client was told of the prefill"
+    later = reply.header(b"retry-after")
+    assert (later is not None) == ask.later, f"Retry-After is {later!r}"
+    if ask.later:
+        _later(ask, found)
+    if ask.ends == "error":
+        assert reading.error_message(client, reply.body)
+        assert (reply.header(b"content-type") or b"").startswith(b"application/json")
+        return
+    view = (reading.stream if cell.streamed else reading.whole)(client, reply.body)
+    _VIEWS[ask.ends](cell, ask, found, view)
+
+
+def _later(ask: Ask, found: Played) -> None:
+    """See that the client is sent away for as long as the accounts rest, and no longer."""
+    hints = [told for each in found.attempts if (told := hint(each.play)) is not None]
+    told = float(found.reply.header(b"retry-after") or b"0")
+    assert 1 <= told <= max(hints, default=60.0), told
+    if hints:
+        assert told >= min(hints) - 5, told
+
+
+def _answered(cell: Cell, ask: Ask, found: Played, view: View) -> None:
+    who = ask.asked[-1]
+    good = answer(who)
+    _same("".join(good.pieces), view.text, "the text")
+    _same(None, view.error, "an error")
+    _same(0, view.garbage, "records that are no JSON")
+    assert len(view.finish) == 1, view.finish
+    assert view.finish[0] in reading.FINISHED[cell.client], view.finish
+    untold = cell.verbatim and found.attempts[-1].play == "unterminated"
+    _same(not untold, view.terminated, "a terminator")
+    _same((good.usage.input, good.usage.output), view.usage, "tokens told")
+    speaker = cell.stand_in if who == "w" else cell.upstream
+    _tokens(good.usage, found.booked, SPEAKERS[speaker].untold)
+    if speaker == cell.client and not untold:
+        frames = b"".join(Asked(speaker, who, cell.streamed).frames())
+        assert found.reply.body == frames, "the bytes were changed"
+
+
+def _passed_on(cell: Cell, ask: Ask, found: Played, view: View) -> None:
+    _same(1, view.garbage, "records that are no JSON")
+    view.garbage = 0
+    found = attrs.evolve(
+        found,
+        reply=attrs.evolve(
+            found.reply, body=found.reply.body.replace(b'data: {"broken\n\n', b"", 1)
+        ),
+    )
+    _answered(cell, ask, found, view)
+
+
+def _filtered(cell: Cell, ask: Ask, found: Played, view: View) -> None:
+    _same(None, view.error, "an error")
+    assert len(view.finish) == 1, view.finish
+    assert view.finish[0] in reading.FILTERED[cell.client], view.finish
+    blocked = found.attempts[-1].play == "filtered"
+    _same("" if blocked else "".join(answer("a").pieces), view.text, "the text")
+
+
+def _told(cell: Cell, ask: Ask, found: Played, view: View) -> None:
+    assert view.error, "no error was told"
+    assert not view.ended, f"it looks like an end: {view.finish}, {view.terminated}"
+    # All of its text was sent where only the end is missing, unless they come together.
+    endless = found.attempts[-1].play == "unterminated" and cell.upstream != "gemini"
+    shown = answer(ask.asked[-1]).pieces if endless else PIECES
+    _same("".join(shown), view.text, "the text before the error")
+    if found.booked is not None:
+        most = answer(ask.asked[-1]).usage
+        assert (found.booked.input or 0) <= (most.input or 0), found.booked
+        assert (found.booked.output or 0) <= (most.output or 0), found.booked
+    if cell.upstream == "messages":
+        # It tells what the prompt is before it answers.
+        _same(answer("a").usage.input, found.booked and found.booked.input, "tokens booked")
+
+
+_VIEWS = {
+    "answered": _answered,
+    "passed on": _passed_on,
+    "filtered": _filtered,
+    "told": _told,
+}
+
+
+def _tokens(wanted: Usage, booked: Any, untold: frozenset[str]) -> None:
+    assert booked is not None, "nothing was booked"
+    for field in attrs.fields(Usage):
+        if field.name not in untold:
+            _same(getattr(wanted, field.name), getattr(booked, field.name), f"{field.name} booked")
+
+
+def _same(wanted: object, found: object, what: str) -> None:
+    assert wanted == found, f"{what}: {found!r} instead of {wanted!r}"
