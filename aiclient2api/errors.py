@@ -57,6 +57,13 @@ class Unauthorized(GatewayError):
     kind = "authentication"
 
 
+class Forbidden(GatewayError):
+    """Who asks may not, whatever they send."""
+
+    status = 403
+    kind = "permission"
+
+
 class UnknownModel(GatewayError):
     """No configured provider serves that model."""
 

@@ -120,6 +120,13 @@ class OriginTests(ConfigTestCase):
         self.assertEqual(self.load({"corsOrigins": ", ".join(both)}).cors_origins, both)
         self.assertEqual(self.load({"cors_origins": []}).cors_origins, ())
 
+    def test_every_page_of_an_open_gateway(self) -> None:
+        """Whoever writes both is told what it means; either alone is nothing new."""
+        both = self.load({"required_api_key": "", "cors_origins": "*"}).warnings
+        self.assertIn("every web page", " ".join(both))
+        for config in ({"required_api_key": ""}, {"required_api_key": "sk-0", "cors_origins": "*"}):
+            self.assertNotIn("every web page", " ".join(self.load(config).warnings))
+
     def test_faults(self) -> None:
         """Each bad origin is told of."""
         found = self.faults({"cors_origins": ["a.example", "https://a.example/x", 5]})

@@ -111,8 +111,9 @@ class HealthTests(SynchronousTestCase):
         )
 
     def test_the_root_says_who_answers(self) -> None:
-        """Name, version and where to go."""
-        told = json.loads(greeting(["/health"]))
+        """Name and where to go; the version only to those with a key."""
+        self.assertNotIn("version", json.loads(greeting(["/health"], detail=False)))
+        told = json.loads(greeting(["/health"], detail=True))
         self.assertEqual((told["name"], told["version"]), ("aiclient2api", __version__))
         self.assertEqual(told["endpoints"], ["/health"])
 

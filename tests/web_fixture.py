@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -121,7 +121,13 @@ class MemoryAnswers:
 
 
 class GatewayTestCase(SynchronousTestCase):
-    """A test of the gateway from the client's socket to the upstream's request."""
+    """
+    A test of the gateway from the client's socket to the upstream's request.
+
+    :ivar peer: Where clients call from.
+    """
+
+    peer: IAddress = IPv4Address("TCP", "127.0.0.1", 9)
 
     def build(
         self, answers: Sequence[MemoryResponse | Exception | None] = (), **config: Any
@@ -185,9 +191,8 @@ class GatewayTestCase(SynchronousTestCase):
 
     def connect(self) -> Wire:
         """Open a connection to the gateway."""
-        peer = IPv4Address("TCP", "127.0.0.1", 9)
-        self.wire = Wire(peerAddress=peer)
-        self.channel = self.site.buildProtocol(peer)
+        self.wire = Wire(peerAddress=self.peer)
+        self.channel = self.site.buildProtocol(self.peer)
         self.channel.callLater = self.clock.callLater
         self.channel.makeConnection(self.wire)
         return self.wire
@@ -203,7 +208,9 @@ class GatewayTestCase(SynchronousTestCase):
     ) -> None:
         """Send one request on a new connection."""
         self.connect()
-        lines = [f"{method} {target} HTTP/1.1", "Host: gateway"]
+        lines = [f"{method} {target} HTTP/1.1"]
+        if "Host" not in (headers or {}):
+            lines.append("Host: localhost:3000")
         if key is not None:
             lines.append(f"Authorization: Bearer {key}")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

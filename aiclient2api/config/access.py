@@ -169,6 +169,15 @@ def exposure(listen: tuple[str, ...], caller: CallerKeys, findings: Findings) ->
         )
 
 
+def any_page(caller: CallerKeys, listed: tuple[str, ...], findings: Findings) -> None:
+    """Warn of an open gateway that lets every web page call."""
+    if caller.keys == () and "*" in listed:
+        findings.warn(
+            "cors_origins: is *, and nobody is asked for a key: every web page that is opened on"
+            " this machine can use your accounts; list the origins, or set required_api_key"
+        )
+
+
 def origins(reading: Reading) -> tuple[str, ...]:
     """Return the web origins whose pages may call."""
     given = reading.given(keys.CORS_ORIGINS)

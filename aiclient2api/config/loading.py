@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from aiclient2api.config import keys, pool_keys, pool_rules, privacy
-from aiclient2api.config.access import caller_keys, exposure, listeners, origins
+from aiclient2api.config.access import any_page, caller_keys, exposure, listeners, origins
 from aiclient2api.config.accounts import Kind, keys_of, kinds_of
 from aiclient2api.config.custom_models import custom_models
 from aiclient2api.config.fallbacks import model_targets, provider_chains
@@ -123,6 +123,8 @@ class _Load:
         listen = listeners(reading)
         caller = caller_keys(reading, self.environ, here)
         exposure(listen, caller, self.findings)
+        cors_origins = origins(reading)
+        any_page(caller, cors_origins, self.findings)
         reader = ProviderReader(self.kinds, reading, self.findings)
         named, auto = self._named(reading, reader)
         pools_path, providers = self._providers(reader, named, defaults)
@@ -155,7 +157,7 @@ class _Load:
             ),
             log_level=self._log_level(reading),
             proxy_url=reading.take(keys.PROXY_URL) or None,
-            cors_origins=origins(reading),
+            cors_origins=cors_origins,
             selection=pool_rules.selection(reading, names),
             affinity=pool_rules.affinity(reading),
             wait_for_account=reading.take(pool_keys.WAIT_FOR_ACCOUNT),

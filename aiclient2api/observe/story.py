@@ -29,7 +29,7 @@ def story(id: str, trace: Trace, zone: tzinfo | None = None) -> Iterator[str]:
         (
             "asked",
             f"for {shown(trace.asked) or 'no model'} in {trace.dialect}"
-            + (f", by {shown(trace.caller)}" if trace.caller else ""),
+            + (f", by {shown(trace.caller)[:16]}" if trace.caller else ""),
         ),
         ("answered" if trace.how == "complete" else "last tried", who),
         ("ended", f"{trace.how} after {trace.ended - trace.began:.3f} s, {attempts}"),

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
 from aiclient2api.errors import (
+    Forbidden,
     MethodNotAllowed,
     Unauthorized,
     UnknownModel,
@@ -36,10 +37,10 @@ from aiclient2api.web import health
 from aiclient2api.web.answering import Answering, remembering_of
 from aiclient2api.web.front import (
     OPERATORS,
+    caller_of,
     dialect_of,
     first_headers,
     nearest_path,
-    presented_keys,
 )
 from aiclient2api.web.leaving import interruptible
 from aiclient2api.web.model_lists import merged
@@ -111,7 +112,7 @@ class Api:
         headers: Mapping[bytes, bytes],
     ) -> None:
         setup = self._setup()
-        caller = setup.keyring.who(presented=presented_keys(request))
+        caller = caller_of(request, setup)
         route = dialect.route(endpoint=endpoint, rest=rest, query=_query(request), headers=headers)
         if route.action == "models":
             models = await self._models(request, setup, headers)
@@ -245,23 +246,19 @@ class Api:
 
     def _health(self, request: GatewayRequest) -> None:
         setup = self._setup()
-        body = health.liveness(provider=setup.directory.default, seconds=time.time())
+        provider = setup.directory.default if _is_known(request, setup) else None
+        body = health.liveness(provider=provider, seconds=time.time())
         send_json(request, 200, body)
 
     def _ready(self, request: GatewayRequest) -> None:
         setup, asked = self._setup(), _argument(request, "provider")
-        try:
-            setup.keyring.who(presented=presented_keys(request))
-            known = True
-        except Unauthorized:
-            known = False
         status, body = health.readiness(
             # Where there is no default, what needs no account says nothing of those who do.
             pools=setup.pools if asked or setup.directory.defaults else setup.earnest_pools,
             defaults=setup.directory.defaults,
             chain=partial(chain_of, directory=setup.directory, fallbacks=setup.fallbacks),
             asked=asked,
-            detail=known,
+            detail=_is_known(request, setup),
             draining=cast(GatewaySite, request.site).leaving,
         )
         send_json(request, status, body)
@@ -293,7 +290,7 @@ class Api:
         setup = self._setup()
 
         async def answered() -> None:
-            setup.keyring.who(presented=presented_keys(request))
+            caller_of(request, setup)
             await setup.known()
             status, body = answer(setup)
             send_json(request, status, setup.scrubber.data(body))
@@ -305,8 +302,10 @@ class Api:
         )
 
     def _root(self, request: GatewayRequest) -> None:
-        paths = sorted({e.path for d in self._setup().dialects for e in d.endpoints})
-        send_json(request, 200, health.greeting([*OPERATORS, *paths]))
+        setup = self._setup()
+        paths = sorted({e.path for d in setup.dialects for e in d.endpoints})
+        known = _is_known(request, setup)
+        send_json(request, 200, health.greeting([*OPERATORS, *paths], detail=known))
 
     def _unrouted(self, request: GatewayRequest, failure: Failure) -> bytes:
         setup = self._setup()
@@ -329,6 +328,15 @@ class Api:
         dialect = dialect_of(path, setup)
         # Klein finishes a request that came to no route itself.
         return prepare_error(request, error, dialect, setup.scrubber)
+
+
+def _is_known(request: GatewayRequest, setup: Setup) -> bool:
+    """Say whether whoever sent *request* may be told more than that somebody is here."""
+    try:
+        caller_of(request, setup)
+    except (Unauthorized, Forbidden):
+        return False
+    return True
 
 
 async def _listed(setup: Setup, seat: Seat) -> Sequence[ModelInfo]:

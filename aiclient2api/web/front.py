@@ -12,13 +12,21 @@ import difflib
 import uuid
 from collections.abc import Callable, Mapping
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from aiclient2api.errors import GatewayError, InvalidRequest, Unauthorized, UpstreamError
+from aiclient2api.errors import (
+    Forbidden,
+    GatewayError,
+    InvalidRequest,
+    Unauthorized,
+    UpstreamError,
+)
 from aiclient2api.interfaces import IDialect
-from aiclient2api.values import Headers
+from aiclient2api.values import Caller, Headers
+from aiclient2api.web.origins import refusal
 from aiclient2api.web.replies import error_reply, prepare_error
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import ID_HEADER, SERVER, GatewayRequest, peer_name
@@ -46,6 +54,31 @@ def presented_keys(request: GatewayRequest) -> list[str]:
         for value in headers.getRawHeaders(name, ()):
             keys.append(value.strip().decode("utf-8", "surrogateescape"))
     return [key for key in keys if key]
+
+
+def caller_of(request: GatewayRequest, setup: Setup) -> Caller:
+    """
+    Return who sends *request*.
+
+    :raise Unauthorized: if it carries no key of ours.
+    :raise Forbidden: if nobody is asked for one, and a page sent it that is not listed.
+    """
+    caller: Caller = setup.keyring.who(presented=presented_keys(request))
+    # No browser gets at a Unix socket.
+    if setup.keyring.open and isinstance(request.getClientAddress(), IPv4Address | IPv6Address):
+        refused = refusal(
+            origins=_texts(request, b"origin"),
+            hosts=_texts(request, b"host"),
+            listed=setup.cors_origins,
+        )
+        if refused is not None:
+            raise refused
+    return caller
+
+
+def _texts(request: GatewayRequest, name: bytes) -> list[str]:
+    values = request.requestHeaders.getRawHeaders(name, ())
+    return [value.decode("utf-8", "replace").strip() for value in values]
 
 
 def first_headers(request: GatewayRequest) -> Mapping[bytes, bytes]:
@@ -121,8 +154,8 @@ class Front(Resource):
     def admit(self, request: GatewayRequest) -> GatewayError | None:
         """Refuse a body from someone without a key before it is read."""
         try:
-            self._setup().keyring.who(presented=presented_keys(request))
-        except Unauthorized as error:
+            caller_of(request, self._setup())
+        except (Unauthorized, Forbidden) as error:
             return error
         return None
 

@@ -35,15 +35,20 @@ def liveness(*, provider: str | None, seconds: float) -> bytes:
     """
     Return the body of ``GET /health``.
 
-    :param provider: The default provider's name.
+    :param provider: The default provider's name; None for those without a key, too.
     :param seconds: Unix time.
     """
     return to_json({"status": "healthy", "timestamp": moment(seconds), "provider": provider})
 
 
-def greeting(paths: Sequence[str]) -> bytes:
-    """Return the body of ``GET /``."""
-    return to_json({"name": "aiclient2api", "version": __version__, "endpoints": list(paths)})
+def greeting(paths: Sequence[str], *, detail: bool) -> bytes:
+    """
+    Return the body of ``GET /``.
+
+    :param detail: True if the caller has a key, and may be told the version.
+    """
+    version = {"version": __version__} if detail else {}
+    return to_json({"name": "aiclient2api", **version, "endpoints": list(paths)})
 
 
 def readiness(

@@ -469,6 +469,7 @@ _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _REASONS = {
     400: b"Bad Request",
     401: b"Unauthorized",
+    403: b"Forbidden",
     408: b"Request Timeout",
     413: b"Content Too Large",
     503: b"Service Unavailable",
