@@ -62,7 +62,11 @@ PAGES = [
     README,
     README_ZH,
     *sorted((ROOT / "docs").glob("*.md")),
-    *(page for page in (ROOT / "bench/README.md", ROOT / "CONTRIBUTING.md") if page.exists()),
+    *(
+        page
+        for page in (ROOT / "bench/README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md")
+        if page.exists()
+    ),
 ]
 
 HERE = ("127.0.0.1", "localhost")

@@ -157,6 +157,16 @@ class WorldTests(SynchronousTestCase):
         for guess in ("", "None", "123456"):
             self.assertRaises(Unauthorized, setup.keyring.who, presented=[guess])
 
+    def test_whose_an_id_is_stays_known(self) -> None:
+        """What upstreams gave out is remembered in the store, and over a reload."""
+        world = self.world(required_api_key=["one-key", "another-key"])
+        given = world.setup().given
+        assert given is not None
+        given.give("o", "p", ["resp_1"], "a")
+        world.use(world.settings())
+        self.assertIs(world.setup().given, given)
+        self.assertEqual(self.successResultOf(given.keeper("o", "p", "resp_1")), "a")
+
     def test_a_configured_key_is_never_shown(self) -> None:
         """The examples name a variable instead."""
         world = self.world(required_api_key="caller-secret")

@@ -57,4 +57,5 @@ class Keyring:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    # No text may be a fault here: whoever presents one is told that it is no key.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
