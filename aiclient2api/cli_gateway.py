@@ -37,7 +37,7 @@ class Answer:
     """
 
     status: int
-    body: Any
+    body: Any = attrs.field(repr=False)
 
     @property
     def message(self) -> str:

@@ -177,8 +177,8 @@ class RawReply:
     """
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
 
 
 class UpstreamError(GatewayError):

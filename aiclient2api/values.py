@@ -7,6 +7,7 @@ the errors; what is done with them is said in `interfaces`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,14 @@ import attrs
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header lines in order, names in lower case."""
+
+
+def place(url: str) -> str:
+    """Return *url* as it may be shown: what stands around its host may give access."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return "'...'"
+    return f"'{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}/...'"
 
 
 HELD_LIMIT = 64 * 1024 * 1024
@@ -56,8 +65,8 @@ class Route:
     model: str | None = None
     streaming: bool | None = None
     framing: str | None = None
-    headers: Headers = ()
-    query: tuple[tuple[str, str], ...] = ()
+    headers: Headers = attrs.field(default=(), repr=False)
+    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     session: str | None = attrs.field(default=None, repr=False)
 
 
@@ -73,8 +82,8 @@ class SystemEdit:
     """
 
     mode: str = "append"
-    text: str | None = None
-    replacements: tuple[tuple[str, str], ...] = ()
+    text: str | None = attrs.field(default=None, repr=False)
+    replacements: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen
@@ -376,7 +385,7 @@ class UpstreamRequest:
     """
 
     method: str
-    url: str
+    url: str = attrs.field(repr=place)
     headers: Headers = attrs.field(repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     account: str = ""
@@ -411,7 +420,12 @@ def setting(*, kind: str, help: str, default: Any = None, choices: tuple[str, ..
         that is non-empty makes the provider configured.
     :param help: One line for ``docs/configuration.md`` and ``check``.
     """
-    return attrs.field(default=default, metadata={"kind": kind, "help": help, "choices": choices})
+    return attrs.field(
+        default=default,
+        # A text may be a client's secret, and a URL hold a password.
+        repr=kind in ("path", "choice"),
+        metadata={"kind": kind, "help": help, "choices": choices},
+    )
 
 
 @attrs.define

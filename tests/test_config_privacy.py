@@ -35,7 +35,7 @@ class PrivacyTests(SynchronousTestCase):
             __import__("aiclient2api.config.privacy", fromlist=["x"]), "_reached", lambda path: True
         )
 
-    def load(self, *, starting: bool = True, **config: object) -> Settings:
+    def load(self, starting: bool = True, **config: object) -> Settings:
         """Read a configuration with *config* in it, for a start or for something else."""
         self.write("config.json", json.dumps({"state_dir": str(self.state), **config}))
         return load(
@@ -57,7 +57,7 @@ class PrivacyTests(SynchronousTestCase):
     def faults(self, **config: object) -> list[str]:
         """Return what keeps a start from happening."""
         try:
-            self.load(**config)
+            self.load(True, **config)
         except ConfigurationError as error:
             return list(error.faults)
         return []

@@ -92,13 +92,13 @@ def load(
 class _Load:
     """One run of `load`."""
 
-    flags: Mapping[str, object]
-    environ: Mapping[str, str]
+    flags: Mapping[str, object] = attrs.field(repr=False)
+    environ: Mapping[str, str] = attrs.field(repr=False)
     cwd: Path
     kinds: tuple[Kind, ...]
     system_config: Path
     uid: int
-    text: bytes | None
+    text: bytes | None = attrs.field(repr=False)
     source: Path | None
     starting: bool = False
     findings: Findings = attrs.field(factory=Findings)

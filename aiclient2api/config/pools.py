@@ -183,7 +183,7 @@ class _Pool:
     known: Mapping[str, Key[Any]]
     every: Mapping[str, Key[Any]]
     fields: frozenset[str]
-    proxy: str | None
+    proxy: str | None = attrs.field(repr=False)
     findings: Findings
     accounts: dict[str, Account] = attrs.field(factory=dict)
     firsts: dict[str, str] = attrs.field(factory=dict)

@@ -221,7 +221,7 @@ def draft(path: Path, content: bytes) -> Iterator[Path]:
 class _State:
     """A file at one moment; without content if there is none."""
 
-    content: bytes | None
+    content: bytes | None = attrs.field(repr=False)
     stat: os.stat_result | None
 
 

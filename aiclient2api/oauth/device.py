@@ -44,9 +44,9 @@ class DeviceCode:
     """
 
     secret: str = attrs.field(repr=False)
-    code: str
-    url: str
-    whole: str
+    code: str = attrs.field(repr=False)
+    url: str = attrs.field(repr=False)
+    whole: str = attrs.field(repr=False)
     seconds: float
     interval: float
 

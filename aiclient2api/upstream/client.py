@@ -292,7 +292,7 @@ class _Whole:
     refuse a large request before they have read it.
     """
 
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     length: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
