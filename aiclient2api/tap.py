@@ -236,7 +236,7 @@ class World:
             settings.state_dir / STORE_FILE, reactor=reactor, clock=reactor, now=time.time
         )
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
-        self._lists = ModelLists(reactor, self._store, time.time)
+        self._lists = ModelLists(reactor, self._store, time.time, self._scrubber)
         self._traces = Traces(self._store, now=time.time, clean=self._scrubber.text)
         self._given = GivenIds(self._store)
         self._webhook = Webhook(

@@ -252,4 +252,4 @@ class ValuesTests(SynchronousTestCase):
             self.check(failure.getTraceback())
             self.check(failure.getTraceback(detail="verbose"))
             self.check(failure.getBriefTraceback())
-            self.check(failure.value.args)
+            self.check(error.args)

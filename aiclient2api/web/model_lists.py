@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.exchange import without_secrets
 from aiclient2api.interfaces import IProvider, IStateStore
+from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.upstream.deadlines import within
 from aiclient2api.values import Account, Clock, CustomModel, ModelInfo
 from aiclient2api.vendors import context_window
@@ -123,6 +124,7 @@ class ModelLists:
     :param clock: Tells how old a list is.
     :param store: Where lists outlive the gateway; None to have them in memory only.
     :param now: Returns Unix seconds: by them the store's lists are dated.
+    :param scrubber: What takes secrets out of errors.
     """
 
     _log = Logger()
@@ -132,7 +134,9 @@ class ModelLists:
         clock: Clock,
         store: IStateStore | None = None,
         now: Callable[[], float] = time.time,
+        scrubber: Scrubber | None = None,
     ) -> None:
+        self._scrubber = Scrubber() if scrubber is None else scrubber
         self._clock = clock
         self._store = store
         self._now = now
@@ -295,7 +299,7 @@ class ModelLists:
             return None
         if not isinstance(answer.value, UpstreamError):
             return answer
-        error = without_secrets(answer.value, account.secrets)
+        error = self._scrubber.error(without_secrets(answer.value, account.secrets))
         if current:
             desk.failed[account.id] = self._clock.seconds()
             self._log.info(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,13 @@ from aiclient2api.testing import (
 from aiclient2api.values import ExchangeRecord, Headers, Outcome
 from aiclient2api.web.site import GatewayChannel
 
-KEY = "sk-caller"
+MARK = os.environ.get("AICLIENT2API_CANARY", "")
+"""What makes these keys strings that stand nowhere else; see `tests.canaries`."""
+
+KEY = f"sk-caller{MARK}"
 """What callers of a `LiveGateway` must send."""
 
-ACCOUNT_KEY = "sk-account"
+ACCOUNT_KEY = f"sk-account{MARK}"
 """What a `LiveGateway` sends to its upstreams."""
 
 PROVIDERS = {
@@ -208,6 +212,7 @@ class LiveGateway:
             "model_provider": self._default,
             "provider_pools_file_path": "provider_pools.json",
             "state_dir": str(self.folder / "state"),
+            **({"log_level": "debug"} if MARK else {}),
             **self._config,
         }
 

@@ -13,6 +13,7 @@ import msgspec
 from aiclient2api.testing import json_reply, messages_body, messages_events, sse_reply
 from aiclient2api.values import Usage
 from tests.live import sdk_case, sdk_cells
+from tests.live.gateway import ACCOUNT_KEY
 from tests.live.sdk import (
     IMAGE,
     MODEL,
@@ -284,7 +285,7 @@ class AnthropicOnlyTests(sdk_case.SdkCase):
         reply = await self.call(self.sdk.whole, client, _PLAIN)
         self.assertEqual(expected(self.sdk, PLAIN), self.sdk.read(reply))
         (request,) = upstream.requests
-        self.assertEqual(b"sk-account", request.header(b"x-api-key"))
+        self.assertEqual(ACCOUNT_KEY.encode(), request.header(b"x-api-key"))
         self.assertIsNone(request.header(b"authorization"))
 
     async def test_betas(self) -> None:
