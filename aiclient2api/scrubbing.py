@@ -18,7 +18,7 @@ import attrs
 from aiclient2api.config import Settings
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.observe.redaction import MARK
-from aiclient2api.observe.scrubber import Scrubber
+from aiclient2api.observe.scrubber import Scrubber, secrets_in
 
 IN_FORCE = Scrubber()
 """What this process knows to be secret. The log goes through it from the first line on."""
@@ -33,6 +33,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     for provider in settings.providers.values():
         for account in provider.accounts:
             yield from account.secrets
+            yield from _set(account.settings)
             yield from _passwords(account.proxy)
     yield from _passwords(settings.proxy_url)
     webhook = settings.health_alert_webhook_url
@@ -42,6 +43,13 @@ def secrets_of(settings: Settings) -> Iterator[str]:
         for part in (parts.path.strip("/"), parts.query) if parts else (webhook,):
             if len(part) >= _LEAST_OF_PATHS:
                 yield part
+
+
+def _set(settings: object) -> Iterator[str]:
+    """Yield what an account is set to under the names of secrets, such as a client's secret."""
+    fields = attrs.fields(type(settings)) if attrs.has(type(settings)) else ()
+    values = {each.name: getattr(settings, each.name) for each in fields}
+    yield from secrets_in(values)
 
 
 def passwords_in(*urls: str | None) -> Iterator[str]:

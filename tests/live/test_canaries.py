@@ -8,28 +8,40 @@ log level debug. `ALLOWED` says which kind may be found where; what it does not 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 import aiclient2api
 from aiclient2api import logfile
-from aiclient2api.testing import Received, Script, raw_reply
+from aiclient2api.cli import main
+from aiclient2api.observe.scrubber import secrets_in
+from aiclient2api.testing import Received, Script, ScriptedUpstream, json_reply, raw_reply
 from tests.canaries import Aviary, Search, values_in
 from tests.live.faults import ROWS, Row
 from tests.live.gateway import PROVIDERS, HeaderLines, LiveGateway, Reply, raw_exchange
 from tests.live.indiscreet import STYLES, Style, key_of
+from tests.live.login_upstreams import CodeAssistUpstream, KiroUpstream, LoginUpstream, QwenUpstream
+from tests.live.measure import until
+from tests.test_cli import free_port
 
 CALLER, ACCOUNT, TOKEN = "a caller's key", "an account's key", "a token"
 WRONG, HEADER, QUERY = "a wrong key", "a header", "a query"
@@ -288,3 +300,284 @@ class TrafficTests(CanariesTestCase):
 
 def _good(row: Row, key: str) -> Script:
     return raw_reply(200, row.body, content_type=row.content_type)
+
+
+class LoginTests(CanariesTestCase):
+    """Tokens: those of a file, and those that were renewed while the gateway ran."""
+
+    async def test_tokens_are_told_to_nobody(self) -> None:
+        """Services quote the tokens they are asked with, and their logins the refresh tokens."""
+        self.folder = Path(self.mktemp()).absolute()
+        upstreams: list[LoginUpstream] = [CodeAssistUpstream(), QwenUpstream(), KiroUpstream()]
+        upstreams[0].fake.client_secret = self.canaries.new(CLIENT)  # type: ignore[attr-defined]
+        accounts: dict[str, list[Mapping[str, object]]] = {}
+        for number, upstream in enumerate(upstreams):
+            await upstream.listen(reactor)
+            self.addCleanup(upstream.stop)
+            self.disturb(upstream)
+            for each in range(2):
+                place = self.folder / f"{number}-{each}"
+                place.mkdir(parents=True)
+                accounts.setdefault(upstream.provider, []).append(upstream.account(place))
+        config = {
+            "log_level": "debug",
+            "request_max_retries": 0,
+            "wait_for_account": 0,
+            "probe": {"mode": "passive", "interval": 10},
+        }
+        gateway = LiveGateway(
+            self, default="openai-qwen-oauth", config=config, accounts=accounts, resting=True
+        )
+        await gateway.start()
+        statuses: Counter[int] = Counter()
+        for _ in range(4):
+            for upstream in upstreams:
+                for row in ROWS[:2] + ROWS[4:6]:
+                    self.learn()
+                    body = self.body(row, self.canaries.new(PROMPT))
+                    if "model" in body:
+                        body["model"] = upstream.model
+                    path = row.path.replace("m-1", upstream.model)
+                    path = f"/{upstream.provider}{path}"
+                    statuses[(await self.ask(gateway, path, gateway.bearer, body)).status] += 1
+            reset = await gateway.request("POST", "/provider_health/reset", gateway.bearer, b"{}")
+            self.assertEqual(200, reset.status)
+            reply = await self.ask(gateway, "/provider_health", gateway.bearer, None)
+            self.keep(HEALTH, reply.body)
+        await gateway.stop()
+        self.learn()
+        self.keep_state(gateway.folder / "state")
+        self.assertTrue(all(upstream.renewals for upstream in upstreams))
+        self.assertGreater(statuses[200], 3, statuses)
+        self.assertGreater(statuses.total() - statuses[200], 8, statuses)
+        self.assertGreater(Counter(self.canaries.kinds.values())[TOKEN], 12)
+        self.assertIn(b"[secret]", b"".join(self.told[ANSWERS]))
+        self.check()
+
+    def learn(self) -> None:
+        """Take whatever tokens there are for canaries."""
+        for path in self.folder.rglob("*.json"):
+            self.canaries.add(TOKEN, *secrets_in(json.loads(path.read_bytes())))
+
+    def disturb(self, upstream: LoginUpstream) -> None:
+        """Have every third answer quote all that came with the request."""
+        fake: Any = upstream.fake  # type: ignore[attr-defined]
+        server = fake.server if hasattr(fake, "server") else fake._server
+        choose, count = server._choose, cycle(range(3))
+
+        def answer(request: Received) -> Script:
+            good: Script = choose(request)
+            if next(count):
+                return good
+            key = key_of(request)
+            said = f"{key} {request.body.decode('utf-8', 'replace')[:300]}"
+            if "oken" not in request.target:
+                # There the body holds prompts, which those who asked may well be told.
+                said = f"{key} {b64encode(key.encode()).decode()} {key.encode().hex()}"
+            told = {"error": "server_error", "error_description": said, "message": said}
+            return json_reply(500 if key else 503, told, headers=((b"x-request-id", key.encode()),))
+
+        server._choose = answer
+
+
+class DaemonTests(CanariesTestCase):
+    """The daemon as twistd runs it, its log, its webhook, and all commands beside it."""
+
+    async def test_a_daemon_and_its_commands(self) -> None:
+        """Requests, faults, proxies, reloads and commands, in processes of their own."""
+        await self.start()
+        bearer = (("authorization", f"Bearer {self.key}"),)
+        for number, style in enumerate(STYLES):
+            self.style, self.row = style, ROWS[number % 2]
+            body = self.body(self.row, self.canaries.new(PROMPT))
+            for provider in ("openai-custom", "openai-custom-far"):
+                await self.request(f"/{provider}/v1/chat/completions", bearer, body)
+        await self.request("/v1/models", bearer, None)
+        reply = await self.request("/provider_health", bearer, None)
+        self.keep(HEALTH, reply)
+        await self.hook.when_requests(1).addTimeout(PATIENCE, reactor)
+        for text in (b'{"required_api_key": "' + self.canaries.plain(ODD).encode(), None):
+            self.reload(text)
+        await until(lambda: b"was reloaded" in self.logged(), what="the reload")
+        for arguments in (
+            ("accounts",),
+            ("accounts", "list", "--json"),
+            ("explain", "--last", "50", "--json"),
+            ("check",),
+        ):
+            ended = await self.command(*arguments)
+            self.keep(SHOWN, ended.stdout, ended.stderr)
+            self.assertEqual(0, ended.returncode, (arguments, ended.stderr))
+        self.daemon.send_signal(signal.SIGTERM)
+        out, err = await deferToThread(self.daemon.communicate, timeout=60)
+        self.keep(SHOWN, out, err)
+        self.keep(HOOK, *(request.body for request in self.hook.requests))
+        self.keep_state(self.folder / "state")
+        log = self.logged()
+        self.keep(SHOWN, log)
+        for words in (b"not reloaded", b"was reloaded", b"The webhook", b"[secret]"):
+            self.assertIn(words, log + b"".join(self.told[SHOWN]))
+        self.check()
+
+    async def start(self) -> None:
+        """Start the upstreams, and the daemon with canaries in all of its configuration."""
+        make = self.canaries.new
+        self.style, self.row = _good, ROWS[0]
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.key = make(CALLER)
+        upstream = ScriptedUpstream(lambda request: self.style(self.row, key_of(request)))
+        proxy = ScriptedUpstream(self.proxied)
+        self.hook = ScriptedUpstream(lambda request: raw_reply(500, request.target.encode()))
+        for each in (upstream, proxy, self.hook):
+            await each.listen(reactor)
+            self.addCleanup(each.stop)
+        password = quote(make(PROXY), safe="")
+        pools = {
+            "openai-custom": [
+                {"OPENAI_API_KEY": make(ACCOUNT), "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+            ],
+            "openai-custom-far": [
+                {
+                    "OPENAI_API_KEY": make(ACCOUNT),
+                    "OPENAI_BASE_URL": "http://127.0.0.2:9/v1",
+                    "proxy_url": f"http://me:{password}@{proxy.url.removeprefix('http://')}",
+                }
+            ],
+        }
+        self.config = {
+            "listen": f"tcp:{free_port()}:interface=127.0.0.1",
+            "required_api_key": [self.key, make(CALLER)],
+            "model_provider": "openai-custom",
+            "provider_pools_file_path": "provider_pools.json",
+            "state_dir": "state",
+            "log_level": "debug",
+            "request_max_retries": 0,
+            "wait_for_account": 0,
+            "health_alert_webhook_url": f"{self.hook.url}/{self.canaries.plain(WEBHOOK)}",
+        }
+        (self.folder / "provider_pools.json").write_text(json.dumps(pools))
+        (self.folder / "config.json").write_text(json.dumps(self.config))
+        self.port = int(str(self.config["listen"]).split(":")[1])
+        self.daemon = subprocess.Popen(
+            [
+                *self.python("twisted.scripts.twistd:run"),
+                *("-n", "--pidfile=", "-l", "gateway.log"),
+                *("aiclient2api", "--config", "config.json"),
+            ],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(self.daemon.wait, 60)
+        self.addCleanup(self.daemon.kill)
+        await until(lambda: b"listens on" in self.logged(), what="the daemon", seconds=PATIENCE)
+
+    def proxied(self, request: Received) -> Script:
+        """Refuse as a proxy does, and quote its password."""
+        said = (request.header(b"proxy-authorization") or b"").decode()
+        return raw_reply(407, f"Not with {said}".encode(), content_type=b"text/html")
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """Return the environment of all processes."""
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(PACKAGE),
+        }
+
+    def python(self, entry: str) -> Sequence[str]:
+        """Return the command for an entry point of a script."""
+        module, _, function = entry.partition(":")
+        return (sys.executable, "-c", f"from {module} import {function}; {function}()")
+
+    def logged(self) -> bytes:
+        """Return what the daemon's log holds."""
+        path = self.folder / "gateway.log"
+        return path.read_bytes() if path.exists() else b""
+
+    async def request(self, target: str, headers: HeaderLines, body: Any) -> bytes:
+        """Send a request to the daemon; keep and return what came."""
+        sent = b"" if body is None else json.dumps(body).encode()
+        cookie = ("cookie", self.canaries.new(HEADER))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (*headers, cookie))
+        head = f"{'GET' if body is None else 'POST'} {target} HTTP/1.1\r\nhost: x\r\n{lines}"
+        head += f"connection: close\r\ncontent-length: {len(sent)}\r\n\r\n"
+        reply = await raw_exchange(self.port, head.encode() + sent)
+        self.keep(ANSWERS, reply)
+        return reply
+
+    def reload(self, text: bytes | None) -> None:
+        """Write another configuration, or the old one again, and send SIGHUP."""
+        path = self.folder / "config.json"
+        path.write_bytes(json.dumps(self.config).encode() if text is None else text)
+        before = self.logged().count(b"eloaded")
+        self.daemon.send_signal(signal.SIGHUP)
+        last = time.monotonic() + PATIENCE
+        while self.logged().count(b"eloaded") == before and time.monotonic() < last:
+            time.sleep(0.02)
+
+    def command(self, *arguments: str) -> Deferred[subprocess.CompletedProcess[bytes]]:
+        """Run ``aiclient2api`` beside the daemon."""
+        return deferToThread(
+            subprocess.run,
+            [sys.executable, "-m", "aiclient2api", *arguments, "--config", "config.json"],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+
+
+class FaultsTests(CanariesTestCase):
+    """Configurations that are wrong."""
+
+    def test_no_fault_repeats_a_value(self) -> None:
+        """A secret of a wrong type, in a wrong place or in broken JSON is not in the sentence."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        make = self.canaries.new
+        for config in (
+            {"required_api_key": {"a": make(ODD)}},
+            {"required_api_key": [[make(ODD)]]},
+            {"openai_api_key": [make(ODD)]},
+            {"openai_base_url": f"http://me:{make(ODD)}@x"},
+            {"openai_base_url": f"{make(ODD)}"},
+            {"proxy_url": f"ftp://me:{make(ODD)}@x"},
+            {"proxy_url": f"http://me:{make(ODD)}@:x"},
+            {"health_alert_webhook_url": f"ftp://x/{make(ODD)}"},
+            {"health_alert_webhook_url": f"http://me:{make(ODD)}@x/"},
+            {"api_keys": make(ODD), "opnai_api_key": make(ODD)},
+            {"gemini_oauth_creds_base64": make(ODD)},
+            {"qwen_oauth_creds_base64": b64encode(make(ODD).encode()).decode()},
+            {"listen": f"tcp:{make(ODD)}"},
+            {"host": "0.0.0.0", "required_api_key": [make(CALLER), ""]},
+        ):
+            self.judged(folder, json.dumps(config))
+            if "openai_api_key" in config or "openai_base_url" in config:
+                self.judged(folder, "{}", json.dumps({"openai-custom": [config]}))
+        whole = json.dumps({"required_api_key": make(CALLER), "openai_api_key": make(ACCOUNT)})
+        for cut in range(3, len(whole), 9):
+            self.judged(folder, whole[:cut])
+            self.judged(folder, "{}", whole[:cut])
+        self.check()
+        self.assertGreater(len(b"".join(self.told[SHOWN])), 2000)
+
+    def judged(self, folder: Path, config: str, pools: str = "{}") -> None:
+        """Have ``check`` judge a configuration; keep all that it says."""
+        (folder / "config.json").write_text(config)
+        (folder / "pools.json").write_text(pools)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main(
+                [
+                    *("check", "--config", str(folder / "config.json")),
+                    *("--state-dir", str(folder / "state")),
+                    *("--provider-pools-file", str(folder / "pools.json")),
+                ]
+            )
+        self.keep(SHOWN, out.getvalue(), err.getvalue())
