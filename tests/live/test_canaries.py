@@ -370,12 +370,15 @@ class LoginTests(CanariesTestCase):
             if next(count):
                 return good
             key = key_of(request)
-            said = f"{key} {request.body.decode('utf-8', 'replace')[:300]}"
-            if "oken" not in request.target:
-                # There the body holds prompts, which those who asked may well be told.
-                said = f"{key} {b64encode(key.encode()).decode()} {key.encode().hex()}"
-            told = {"error": "server_error", "error_description": said, "message": said}
-            return json_reply(500 if key else 503, told, headers=((b"x-request-id", key.encode()),))
+            # Prompts in a body may well be told to those who asked; its tokens may not.
+            quoted = (key or request.body.decode()).encode()
+            forms = (quoted, b64encode(b"x" + quoted), quoted.hex().encode())
+            said = b" ".join(forms).decode()
+            told: dict[str, object] = {"error": {"message": said, "code": key or "odd"}}
+            if not key:
+                told = {"error": "invalid_request", "error_description": said}
+            headers = ((b"x-request-id", key.encode()),)
+            return json_reply(500 if key else 400, told, headers=headers)
 
         server._choose = answer
 
