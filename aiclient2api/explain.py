@@ -20,6 +20,7 @@ from twisted.python import usage
 
 from aiclient2api import __version__
 from aiclient2api.errors import ConfigurationError
+from aiclient2api.observe import usage as rows
 from aiclient2api.observe.story import as_json, shown, story, table
 from aiclient2api.observe.traces import NAMESPACE, OWNER, Trace, read
 from aiclient2api.state import database
@@ -105,7 +106,12 @@ def explain(arguments: Sequence[str]) -> int:
         return 2
     try:
         path = _state_dir(options) / FILE
-        found = [_one(path, options.id)] if options.id else _latest(path, int(options["last"]))
+        row = None
+        if options.id:
+            found = [_one(path, options.id)]
+            row = _booked(path, *found[0])
+        else:
+            found = _latest(path, int(options["last"]))
     except ConfigurationError as error:
         print_faults(error)
         return 1
@@ -113,9 +119,9 @@ def explain(arguments: Sequence[str]) -> int:
         print(f"aiclient2api: {untold}", file=sys.stderr)
         return 1
     if options["json"]:
-        _print(as_json(id, trace) for id, trace in found)
+        _print(as_json(id, trace, row) for id, trace in found)
     elif options.id:
-        _print(story(*found[0]))
+        _print(story(*found[0], booked=row))
     else:
         _print(table(found))
     return 0
@@ -205,6 +211,15 @@ def _one(path: Path, beginning: str) -> tuple[str, Trace]:
             "wrote it, or the file is damaged"
         )
     return ids[0], trace
+
+
+def _booked(path: Path, id: str, trace: Trace) -> rows.Row | None:
+    """Return what was booked for an exchange, if its trace tells of no tokens."""
+    if trace.usage is not None:
+        return None
+    name = Name(rows.NAMESPACE, trace.caller, id)
+    value = _asked(path, lambda cursor: database.read(cursor, name, time.time()))
+    return None if value is None else rows.read(value)
 
 
 def _latest(path: Path, most: int) -> list[tuple[str, Trace]]:

@@ -48,6 +48,7 @@ from aiclient2api.observe.observers import Observers
 from aiclient2api.observe.prompt_log import PromptLog
 from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.observe.traces import Traces
+from aiclient2api.observe.usage import UsageBook
 from aiclient2api.observe.webhook import Webhook
 from aiclient2api.probes import Probes
 from aiclient2api.renewals import Renewals
@@ -238,6 +239,7 @@ class World:
         self._fetched = FetchedPrompt(path=settings.fetch_system_prompt, in_thread=self._in_thread)
         self._lists = ModelLists(reactor, self._store, time.time, self._scrubber)
         self._traces = Traces(self._store, now=time.time, clean=self._scrubber.text)
+        self._usage = UsageBook(self._store, now=time.time, clean=self._scrubber.text)
         self._given = GivenIds(self._store)
         self._webhook = Webhook(
             url=lambda: self._settings.health_alert_webhook_url,
@@ -339,7 +341,7 @@ class World:
 
     def observers(self) -> IExchangeObserver:
         """Return whoever is told of every exchange."""
-        return Observers(self._prompt_log, self._traces)
+        return Observers(self._prompt_log, self._traces, self._usage)
 
     def pools(self) -> Pools:
         """Return the accounts of all providers."""

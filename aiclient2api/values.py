@@ -452,13 +452,32 @@ class ExchangeRecord:
 
 
 @attrs.frozen
+class Spent:
+    """
+    What an exchange took, as far as anybody can know.
+
+    :ivar usage: The tokens of the answer that the client got, or would have got: all of
+        them 0 if nobody began to answer.
+    :ivar estimated: True if the upstream did not tell all of them.
+    :ivar lost: What upstreams told of answers that failed, and of which the client saw
+        nothing; None if none told.
+    """
+
+    usage: Usage
+    estimated: bool = False
+    lost: Usage | None = None
+
+
+@attrs.frozen
 class Outcome:
     """
     How an exchange ended.
 
     :ivar how: ``complete``, ``failed``, ``truncated`` or ``cancelled``.
     :ivar seconds: From the request's parse to its end.
+    :ivar usage: What the upstream told, and nothing else.
     :ivar text: The answer's text, if an observer asked for it.
+    :ivar spent: The same with all that it did not tell, to be booked.
     """
 
     how: str
@@ -466,6 +485,7 @@ class Outcome:
     usage: Usage | None = None
     error: Any = None
     text: str = attrs.field(default="", repr=False)
+    spent: Spent | None = None
 
 
 Clock = Any

@@ -14,6 +14,7 @@ import msgspec
 
 from aiclient2api.conversation.events import Event
 from aiclient2api.conversation.grammar import Reply, fold
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.conversation.request import Conversation
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.dialects.convert import conversation_of
@@ -106,6 +107,7 @@ class _Gathering:
     def __init__(self, decoder: IEventDecoder) -> None:
         self.decoder = decoder
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.events: list[Event] = []
         self.garbled = 0
 

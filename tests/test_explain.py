@@ -19,13 +19,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api.errors import Fault, UpstreamError
 from aiclient2api.explain import explain
 from aiclient2api.observe.traces import Traces
+from aiclient2api.observe.usage import UsageBook
 from aiclient2api.state import database
 from aiclient2api.state.memory import MemoryStore
 from aiclient2api.state.shelf import Entry, Name
-from aiclient2api.values import ExchangeRecord, Outcome, Step, Usage
+from aiclient2api.values import ExchangeRecord, Outcome, Spent, Step, Usage
 
 ROOT = Path(__file__).resolve().parent.parent
 ID = "4f2c91d07a6b4c1f9d3e5a7b8c9d0e1f"
+FAILED = Outcome(
+    "failed",
+    1.5,
+    usage=Usage(input=1),
+    error=UpstreamError("Slow down.", fault=Fault.RATE_LIMIT, status=429),
+)
 
 
 @attrs.frozen
@@ -34,6 +41,7 @@ class Asked:
 
     dialect: str = "openai-chat"
     model: str = "gpt-5"
+    action: str = "generate"
 
 
 class ExplainTests(SynchronousTestCase):
@@ -52,11 +60,11 @@ class ExplainTests(SynchronousTestCase):
         for id in ids:
             self.write(id, self.written(id))
 
-    def written(self, id: str) -> bytes:
-        """Return what the gateway puts into its store."""
+    def written(self, id: str, outcome: Outcome = FAILED, *, row: bool = False) -> bytes:
+        """Return what the gateway puts into its store: a trace, or a row."""
         store = MemoryStore(clock=None, now=time.time)
-        error = UpstreamError("Slow down.", fault=Fault.RATE_LIMIT, status=429)
-        Traces(store, now=time.time).ended(
+        keeper = (UsageBook if row else Traces)(store, now=time.time)
+        keeper.ended(
             exchange=ExchangeRecord(
                 id=id,
                 caller="key-1",
@@ -68,17 +76,18 @@ class ExplainTests(SynchronousTestCase):
                 attempts=1,
                 steps=[Step(at=0.0, what="chosen", provider="openai-custom", account="a1")],
             ),
-            outcome=Outcome("failed", 1.5, usage=Usage(input=1), error=error),
+            outcome=outcome,
         )
-        value = self.successResultOf(store.get(namespace="traces", owner="", key=id))
+        namespace, owner = ("usage", "key-1") if row else ("traces", "")
+        value = self.successResultOf(store.get(namespace=namespace, owner=owner, key=id))
         assert value is not None
         return value
 
-    def write(self, id: str, value: bytes) -> None:
+    def write(self, id: str, value: bytes, namespace: str = "traces", owner: str = "") -> None:
         """Write a value to the file."""
         connection = database.connect(self.state / "state.sqlite3", 1.0)
-        entry = Entry.of(Name("traces", "", id), value, time.time() + 1000)
-        database.write(connection.cursor(), [entry], {"traces": 10_000_000}, time.time())
+        entry = Entry.of(Name(namespace, owner, id), value, time.time() + 1000)
+        database.write(connection.cursor(), [entry], {namespace: 10_000_000}, time.time())
         connection.close()
 
     @contextlib.contextmanager
@@ -139,6 +148,25 @@ class ExplainTests(SynchronousTestCase):
         told = self.untold("aaaaaaa")
         self.assertIn("aaaaaaa4, ...; give more", told)
         self.assertNotIn("aaaaaaa5", told)
+
+    def test_tokens_that_were_estimated(self) -> None:
+        """Where the upstream told of none, what was booked is shown; else it is not."""
+        spent = Spent(Usage(input=40, output=7), estimated=True)
+        left = Outcome("cancelled", 1.5, spent=spent)
+        self.write("left-1", self.written("left-1", left))
+        self.assertEqual(self.here("left-1"), 0)
+        self.assertNotIn("usage", self.out.getvalue())
+        for id in ("left-1", ID):
+            self.write(id, self.written(id, left, row=True), "usage", "key-1")
+        self.assertEqual(self.here("left-1"), 0)
+        self.assertIn("  usage       input 40, output 7 (estimated)\n", self.out.getvalue())
+        self.assertEqual(self.here("left-1", "--json"), 0)
+        told = json.loads(self.out.getvalue())
+        self.assertIsNone(told["usage"])
+        self.assertEqual(told["booked"]["output"], 7)
+        self.assertIs(told["booked"]["estimated"], True)
+        self.assertEqual(self.here(ID), 0)
+        self.assertIn("  usage       input 1\n", self.out.getvalue())
 
     def test_an_id_that_is_too_short(self) -> None:
         """The sentence says how long it has to be."""

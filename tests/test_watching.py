@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.dialects.anthropic_messages import ANTHROPIC_MESSAGES
 from aiclient2api.dialects.gemini import GEMINI
 from aiclient2api.dialects.openai_chat import OPENAI_CHAT
@@ -19,6 +20,7 @@ class Reader:
         self.started = self.complete = self.closed_early = False
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
+        self.pieces = Pieces()
         self.texts: list[str] = []
         self.reply_id: str | None = None
         self.kept_ids: tuple[str, ...] = ()

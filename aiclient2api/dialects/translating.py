@@ -31,6 +31,7 @@ from aiclient2api.conversation.events import (
     UsageReported,
 )
 from aiclient2api.conversation.families import leaving
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.conversation.vault import Recollection
 from aiclient2api.dialects.watching import Watcher
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
@@ -73,6 +74,7 @@ class _Translator:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.out: list[bytes] = []
         self.held = 0
         self.finished: Finished | None = None
@@ -86,6 +88,7 @@ class _Translator:
         self._names = names
         self._family = family
         self._events: list[Event] = []
+        self._counted = False
 
     @property
     def complete(self) -> bool:
@@ -102,6 +105,10 @@ class _Translator:
         self.held += _weight(events, len(data)) if self._streaming else len(data)
         for each in events:
             self._take(each)
+        if self._counted:
+            # Only now: what it counts may come behind it in the same record.
+            self._counted = False
+            self.pieces.told()
         return True
 
     def whole(self, *, body: bytes) -> bool:
@@ -140,8 +147,10 @@ class _Translator:
         kind = type(event)
         if kind is TextDelta:
             self.started = True
+            text = event.text  # type: ignore[union-attr]
+            self.pieces.add(text, len(text))
             if self._want_text:
-                self.texts.append(event.text)  # type: ignore[union-attr]
+                self.texts.append(text)
         elif not self._noted(event):
             return
         if self._streaming:
@@ -159,7 +168,12 @@ class _Translator:
             return False
         if isinstance(event, UsageReported):
             self.usage = event.usage
+            self._counted = event.usage.output is not None
         elif isinstance(event, _REMEMBERED):
+            if isinstance(event, ReasoningDelta):
+                self.pieces.add(event.text, len(event.text))
+            elif isinstance(event, ArgumentsDelta):
+                self.pieces.add(event.json, len(event.json))
             if isinstance(event, BlockOpened) and event.name in self._names:
                 event.name = self._names[event.name]
             elif isinstance(event, Sealed):
@@ -251,6 +265,11 @@ class Translation:
     def text(self) -> str:
         """The answer's text so far, if it was asked for."""
         return "".join(self._translator.texts)
+
+    @property
+    def pieces(self) -> Pieces:
+        """How much of the upstream's answer was seen."""
+        return self._watcher.pieces
 
     @property
     def reply_id(self) -> str | None:

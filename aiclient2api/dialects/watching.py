@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from zope.interface import implementer
 
+from aiclient2api.conversation.pieces import Pieces, pieces_of
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
 from aiclient2api.framing.json_array import JSONArrayFramer
 from aiclient2api.framing.json_text import BOM, loose, masked, write
@@ -53,6 +54,10 @@ class Reader(Protocol):
     @property
     def texts(self) -> list[str]:
         """The pieces of the answer's text so far, if it was asked for."""
+
+    @property
+    def pieces(self) -> Pieces:
+        """How much of a streamed answer was read."""
 
     @property
     def reply_id(self) -> str | None:
@@ -152,6 +157,12 @@ class Watcher:
     def text(self) -> str:
         """The answer's text so far, if it was asked for."""
         return "".join(self._reader.texts)
+
+    @property
+    def pieces(self) -> Pieces:
+        """How much of the answer was seen."""
+        pieces = self._reader.pieces
+        return pieces if pieces.count or not self._body else pieces_of(self._body)
 
     @property
     def reply_id(self) -> str | None:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from aiclient2api.dialects.convert import Converted
 from aiclient2api.errors import Fault, RawReply, UpstreamError
+from aiclient2api.exchange.metering import Meter
 from aiclient2api.exchange.opened import Opened
 from aiclient2api.interfaces import (
     IClientReply,
@@ -166,6 +167,7 @@ class Asking:
     :ivar head: Returns what of the gateway's own stands in the head of the answer.
     :ivar alternative: Says whether another account could answer.
     :ivar may_retry: Says whether one more attempt after this error is in the budget.
+    :ivar meter: Counts what the answers take.
     :ivar scrubber: What takes secrets out of errors, those of other accounts as well.
     :ivar watcher: The reader of the last answer, if there was one.
     """
@@ -182,6 +184,7 @@ class Asking:
     head: Callable[[], Headers]
     alternative: Callable[[], bool]
     may_retry: Callable[[UpstreamError], bool]
+    meter: Meter
     scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
     watcher: IWatcher | None = attrs.field(default=None, init=False)
     _account: Account = attrs.field(init=False)
@@ -212,8 +215,10 @@ class Asking:
                 outgoing = self.provider.prepare(
                     request=self.converted.request, account=self._account
                 )
+                self.meter.asked()
                 ending = await self._attempt(outgoing)
             except UpstreamError as caught:
+                self.meter.failed()
                 error = self._discreet(self._told(caught))
                 self._note("attempt", _said(error), status=error.status)
                 self.observers.attempt(exchange=self.record, error=error)
@@ -326,6 +331,7 @@ class Asking:
         if envelope is not None:
             watcher = Opened(watcher, envelope)
         self.watcher = watcher
+        self.meter.began(watcher, self.converted.request)
         left = time_left(self.record, self.patience, self.clock)
         relay = Relay(
             response=response,

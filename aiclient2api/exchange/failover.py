@@ -28,6 +28,7 @@ from aiclient2api.errors import (
     UpstreamError,
 )
 from aiclient2api.exchange.asking import Asking, Patience, time_left
+from aiclient2api.exchange.metering import Meter
 from aiclient2api.interfaces import (
     IAccountPool,
     IClientReply,
@@ -129,6 +130,7 @@ class Exchange:
     wider: Callable[[Way], Sequence[Way]] = _none_wider
     affinity: Callable[[], Affinity | None] = lambda: None
     scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
+    _meter: Meter = attrs.field(factory=Meter, init=False)
     _asked: dict[tuple[str, str], set[str]] = attrs.field(factory=dict, init=False)
     _last: Asking | None = attrs.field(default=None, init=False)
     _error: GatewayError | None = attrs.field(default=None, init=False)
@@ -328,6 +330,7 @@ class Exchange:
             alternative=lambda: self._alternative(way),
             may_retry=self._affordable,
             scrubber=self.scrubber,
+            meter=self._meter,
         )
 
     def _begun(self, converted: Converted) -> Headers:
@@ -440,6 +443,7 @@ class Exchange:
                 usage=watcher.usage if watcher else None,
                 error=error,
                 text=watcher.text if watcher else "",
+                spent=self._meter.spent(generated=self._judging),
             ),
         )
 

@@ -189,6 +189,7 @@ class IWatcher(Interface):
     events = Attribute("How many records other than comments were seen (int).")
     usage = Attribute("The `Usage` told so far, or None.")
     text = Attribute("The answer's text so far; empty unless it was asked for (str).")
+    pieces = Attribute("How much of the answer was seen (`conversation.pieces.Pieces`).")
     reply_id = Attribute(
         "The answer's id, where a later request may go on from it by name and the upstream "
         "keeps it; else, and until it was seen, None (str)."

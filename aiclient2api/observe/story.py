@@ -11,14 +11,18 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from aiclient2api.observe.traces import Trace, TraceError, TraceStep
+from aiclient2api.observe.traces import Trace, TraceError, TraceStep, TraceUsage
+from aiclient2api.observe.usage import Row, Tokens
 
 
-def story(id: str, trace: Trace, zone: tzinfo | None = None) -> Iterator[str]:
+def story(
+    id: str, trace: Trace, zone: tzinfo | None = None, booked: Row | None = None
+) -> Iterator[str]:
     """
     Yield the lines that tell of one exchange.
 
     :param zone: Whose time is told; None: that of this machine.
+    :param booked: What was booked for it, where the upstream did not tell of tokens.
     """
     who = f"{shown(trace.model)} of {shown(trace.provider)}" if trace.provider else ""
     if trace.account:
@@ -33,7 +37,7 @@ def story(id: str, trace: Trace, zone: tzinfo | None = None) -> Iterator[str]:
         ),
         ("answered" if trace.how == "complete" else "last tried", who),
         ("ended", f"{trace.how} after {trace.ended - trace.began:.3f} s, {attempts}"),
-        ("usage", _usage(trace)),
+        ("usage", _usage(trace, booked)),
         ("error", _error(trace.error) if trace.error else ""),
     ]
     yield f"Request {shown(id)}"
@@ -45,10 +49,16 @@ def story(id: str, trace: Trace, zone: tzinfo | None = None) -> Iterator[str]:
         yield from _steps(trace)
 
 
-def _usage(trace: Trace) -> str:
-    if trace.usage is None:
+def _usage(trace: Trace, booked: Row | None) -> str:
+    if trace.usage is not None:
+        return _counts(trace.usage)
+    if booked is None:
         return ""
-    counts = msgspec.structs.asdict(trace.usage).items()
+    return _counts(booked.tokens) + " (estimated)" * booked.estimated
+
+
+def _counts(tokens: TraceUsage | Tokens) -> str:
+    counts = msgspec.structs.asdict(tokens).items()
     return ", ".join(
         f"{name.replace('_', ' ')} {count}" for name, count in counts if count is not None
     )
@@ -113,8 +123,12 @@ def table(found: Sequence[tuple[str, Trace]], zone: tzinfo | None = None) -> Ite
     return _aligned(rows, right=(6,))
 
 
-def as_json(id: str, trace: Trace) -> str:
-    """Return one exchange as an object on one line; times are Unix seconds."""
+def as_json(id: str, trace: Trace, booked: Row | None = None) -> str:
+    """
+    Return one exchange as an object on one line; times are Unix seconds.
+
+    :param booked: See `story`.
+    """
     told = {
         "id": id,
         **msgspec.structs.asdict(trace),
@@ -122,6 +136,9 @@ def as_json(id: str, trace: Trace) -> str:
         "error": trace.error and msgspec.structs.asdict(trace.error),
         "steps": [msgspec.structs.asdict(step) for step in trace.steps],
     }
+    if booked is not None:
+        tokens = msgspec.structs.asdict(booked.tokens)
+        told["booked"] = {**tokens, "estimated": booked.estimated}
     return msgspec.json.encode(told).decode()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 from zope.interface import implementer
 
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.errors import GatewayError, UpstreamError
 from aiclient2api.interfaces import IWatcher
 from aiclient2api.values import Usage
@@ -60,6 +61,12 @@ class Noting:
     def text(self) -> str:
         """See `IWatcher`."""
         return str(self._watcher.text)
+
+    @property
+    def pieces(self) -> Pieces:
+        """See `IWatcher`."""
+        pieces: Pieces = self._watcher.pieces
+        return pieces
 
     @property
     def reply_id(self) -> str | None:

@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 import aiclient2api
+from aiclient2api.observe.usage import NAMESPACE, read
+from aiclient2api.state import database
 from aiclient2api.testing import (
     STREAM_HEAD,
     Chunk,
@@ -272,7 +275,9 @@ class RestartTests(TestCase):
         # Only what is younger than a second may be lost.
         await pause(1.0)
         await self.ask_at_once(8)
+        booked = self.asked - 8
         await gateway.kill()
+        self.assert_booked(at_least=booked)
 
         # Told while the gateway takes up the file that the dead one has left.
         explaining = Deferred.fromCoroutine(self.assert_explained(*failed_over[0]))
@@ -291,6 +296,25 @@ class RestartTests(TestCase):
         for name in GOOD:
             self.assertGreater(again[name]["requests"], health[name]["requests"])
         self.assertNotIn("sk-test-", gateway.log)
+
+    def assert_booked(self, *, at_least: int) -> None:
+        """Check that there is a row for each exchange, or for nearly each."""
+        connection = database.connect_to_read(self.gateway.folder / "state" / "state.sqlite3", 10.0)
+        try:
+            owners = connection.execute(
+                "SELECT DISTINCT owner FROM entry WHERE namespace = ?", (NAMESPACE.encode(),)
+            ).fetchall()
+            ((owner,),) = owners
+            found = database.scan(connection.cursor(), NAMESPACE, owner.decode(), time.time())
+        finally:
+            connection.close()
+        self.assertIn(len(found), range(at_least, self.asked + 1))
+        for value in found.values():
+            row = read(value)
+            assert row is not None
+            self.assertIn(row.account.removeprefix("id-of-"), GOOD)
+            self.assertEqual((row.tokens.input, row.tokens.output, row.tokens.cached), (11, 7, 3))
+            self.assertFalse(row.estimated)
 
     async def assert_explained(self, id: str, called: list[str]) -> None:
         """Check that ``explain`` tells whom a request was given, in order, and why."""

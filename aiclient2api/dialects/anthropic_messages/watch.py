@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.dialects.anthropic_messages.errors import render_error
 from aiclient2api.dialects.anthropic_messages.tokens import Tally
 from aiclient2api.dialects.faults import told_error
@@ -28,6 +29,8 @@ _BARE_STARTS = ("message_start", "ping")
 class _Delta(msgspec.Struct):
     type: Any = None
     text: Any = None
+    thinking: Any = None
+    partial_json: Any = None
     stop_reason: Any = None
 
 
@@ -59,6 +62,7 @@ class MessagesReader:
         self.closed_early = False
         self.failure: UpstreamError | None = None
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.reply_id: str | None = None
         self.kept_ids: tuple[str, ...] = ()
         self._action = action
@@ -87,11 +91,18 @@ class MessagesReader:
             self.closed_early = not self.complete
         if kind and kind not in _BARE_STARTS:
             self.started = True
-        if told.delta is not None:
-            if kind == "message_delta" and told.delta.stop_reason:
-                self.complete = True
-            elif self._want_text and told.delta.type == "text_delta":
-                self.texts.append(text_in(told.delta.text))
+        delta = told.delta
+        if delta is not None:
+            if kind == "message_delta":
+                self.complete = self.complete or bool(delta.stop_reason)
+                if isinstance(told.usage, dict):
+                    self.pieces.told()
+                return True
+            said = delta.text or delta.thinking or delta.partial_json
+            if isinstance(said, str):
+                self.pieces.add(said, len(said))
+            if self._want_text and delta.type == "text_delta":
+                self.texts.append(text_in(delta.text))
         return True
 
     def whole(self, *, body: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from aiclient2api.conversation.pieces import LARGEST, Pieces
 from aiclient2api.dialects.faults import told_error
 from aiclient2api.dialects.gemini.errors import render_error
 from aiclient2api.dialects.watching import Branches, count, decode, says, total, value
@@ -22,6 +23,8 @@ from aiclient2api.errors import GatewayError, UpstreamError
 from aiclient2api.values import Usage
 
 NO_REASON = "FINISH_REASON_UNSPECIFIED"
+_NOTHING = len("null")
+"""Bytes of a content in which nothing is said, at most."""
 
 
 class _Candidate(msgspec.Struct):
@@ -50,6 +53,7 @@ class GeminiReader:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.reply_id: str | None = None
         self.kept_ids: tuple[str, ...] = ()
         self._want_text = want_text
@@ -100,6 +104,9 @@ class GeminiReader:
         for candidate in chunk.candidates or ():
             reason = candidate.finishReason
             self._branches.saw(candidate.index, ended=bool(reason) and reason != NO_REASON)
+            size = len(candidate.content)
+            if _NOTHING < size < LARGEST:
+                self.pieces.add(candidate.content, size)
             if self._want_text:
                 for part in listed(entry(value(candidate.content), "parts")):
                     if not entry(part, "thought"):
@@ -107,7 +114,11 @@ class GeminiReader:
         if entry(chunk.promptFeedback, "blockReason"):
             # No candidate will come; the prompt itself is what has ended.
             self._branches.saw(-1, ended=True)
-        self.usage = _usage(chunk.usageMetadata) or self.usage
+        told = _usage(chunk.usageMetadata)
+        if told is not None:
+            self.usage = told
+            if told.output is not None:
+                self.pieces.told()
 
 
 def upstream_failure(error: Any, *, stream: bool) -> UpstreamError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from aiclient2api.conversation.pieces import LARGEST, Pieces
 from aiclient2api.dialects import openai_shapes
 from aiclient2api.dialects.faults import told_error
 from aiclient2api.dialects.watching import Branches, count, decode, present, says, value
@@ -26,6 +27,9 @@ from aiclient2api.values import Usage
 # https://api-docs.deepseek.com/api/create-chat-completion
 BREAKS = ("network_error", "error", "insufficient_system_resource")
 """Reasons to finish that are none: the answer broke off."""
+
+_NOTHING = len("null")
+"""Bytes of a delta in which nothing is said, at most."""
 
 # Zhipu's numbers, in words that everybody knows: https://docs.z.ai/api-reference/api-code
 _NUMBERS = {
@@ -68,6 +72,7 @@ class ChatReader:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.reply_id: str | None = None
         self.kept_ids: tuple[str, ...] = ()
         self._want_text = want_text
@@ -95,7 +100,7 @@ class ChatReader:
         for choice in chunk.choices or ():
             self._read_choice(choice)
         if present(chunk.usage):
-            self.usage = usage_of(value(chunk.usage)) or self.usage
+            self._told(value(chunk.usage))
         return True
 
     def whole(self, *, body: bytes) -> bool:
@@ -133,9 +138,19 @@ class ChatReader:
                 self.started = any(said for key, said in delta.items() if key != "role")
             if self._want_text:
                 self.texts.append(text_in(entry(delta, "content")))
+        size = len(choice.delta)
+        if _NOTHING < size < LARGEST and self.started and not choice.finish_reason:
+            self.pieces.add(choice.delta, size)
         if present(choice.usage):
             # Moonshot: https://platform.moonshot.ai/docs/api/chat
-            self.usage = usage_of(value(choice.usage)) or self.usage
+            self._told(value(choice.usage))
+
+    def _told(self, usage: Any) -> None:
+        told = usage_of(usage)
+        if told is not None:
+            self.usage = told
+            if told.output is not None:
+                self.pieces.told()
 
 
 def upstream_failure(

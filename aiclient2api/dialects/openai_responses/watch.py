@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.dialects import openai_shapes
 from aiclient2api.dialects.faults import told_error
 from aiclient2api.dialects.watching import count, decode, present, says, value
@@ -76,6 +77,7 @@ class ResponsesReader:
         self.failure: UpstreamError | None = None
         self.usage: Usage | None = None
         self.texts: list[str] = []
+        self.pieces = Pieces()
         self.reply_id: str | None = None
         self.kept_ids: tuple[str, ...] = ()
         self._kept = kept
@@ -111,8 +113,10 @@ class ResponsesReader:
                 self.usage = usage_of(response)
                 self._identify(response)
                 self._name_items(response)
-            elif kind == "response.output_text.delta" and self._want_text:
-                self.texts.append(text_in(told.delta))
+            elif isinstance(told.delta, str):
+                self.pieces.add(told.delta, len(told.delta))
+                if kind == "response.output_text.delta" and self._want_text:
+                    self.texts.append(told.delta)
         return True
 
     def whole(self, *, body: bytes) -> bool:
