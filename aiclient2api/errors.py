@@ -103,6 +103,13 @@ class RequestTooLarge(GatewayError):
     kind = "too_large"
 
 
+class UnsupportedEncoding(GatewayError):
+    """The body is compressed, and nobody here opens it."""
+
+    status = 415
+    kind = "invalid_request"
+
+
 class ProviderUnavailable(GatewayError):
     """The provider is known but cannot answer now (not built, no usable account)."""
 

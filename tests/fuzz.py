@@ -1,15 +1,17 @@
 """
 Throw random and broken bytes at every reader, for as long as one likes.
 
-``python -m tests.fuzz SECONDS [SEED]`` runs; ``python -m tests.fuzz --case TARGET SEED`` runs
-one case again. A case fails if anything but what may be raised is raised, if events break the
-law, if it takes more than three seconds, or if it makes the process grow by more than 64 MB.
+``python -m tests.fuzz --minutes 5`` runs all targets, ``--target NAME`` (as often as wanted)
+some, ``--seed SEED`` the same cases again; ``--case TARGET SEED`` runs one case again. A case
+fails if anything but what may be raised is raised, if the law of its target is broken, if it
+takes more than three seconds, or if it makes the process grow by more than 64 MB.
 
-It is no test module: nothing here is run by ``bin/test``.
+It is no test module: ``tests/test_fuzz.py`` runs a few cases of each target.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import resource
@@ -17,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -30,8 +32,10 @@ from aiclient2api.framing.json_array import JSONArrayFramer
 from aiclient2api.framing.json_text import exact
 from aiclient2api.framing.sse import SSEFramer
 from aiclient2api.values import SystemEdit
+from tests import fuzz_envelopes, fuzz_files, fuzz_http
 from tests.both_ways import FRAMINGS, NAMES, parsed, read, written
 from tests.event_streams import answer, failed
+from tests.fuzz_envelopes import pieces
 from tests.mutations import broken_json, broken_stream, encoded, records_of
 from tests.recorded_requests import RECORDED
 from tests.tape import Tape, text, value
@@ -44,16 +48,9 @@ GROWTH = 64 * 1024
 """Kilobytes by which no case may make the process grow."""
 
 
-def _pieces(tape: Tape, data: bytes) -> Iterator[bytes]:
-    size = tape.pick([len(data) or 1, 1, 2, 7, 100, 4096])
-    size = max(size, len(data) // 5000)
-    for at in range(0, len(data), size):
-        yield data[at : at + size]
-
-
 def _judge(name: str, tape: Tape, data: bytes, framing: str) -> None:
     grammar = Grammar()
-    for event in read(name, _pieces(tape, data), framing):
+    for event in read(name, pieces(tape, data), framing):
         grammar.take(event)
 
 
@@ -138,10 +135,10 @@ def any_bytes(tape: Tape) -> None:
         _judge(name, tape, data, framing)
         _judge(name, tape, b"data: " + data + b"\n\n", framing)
     for framer in (SSEFramer(limit=4096), JSONArrayFramer(limit=4096)):
-        for piece in _pieces(tape, data * tape.pick([1, 30])):
+        for piece in pieces(tape, data * tape.pick([1, 30])):
             framer.feed(piece)
     aws = AWSEventStreamFramer(limit=4096)
-    for piece in _pieces(tape, data):
+    for piece in pieces(tape, data):
         aws.feed(piece)
 
 
@@ -194,6 +191,21 @@ def hub(tape: Tape) -> None:
     seals.taken(seals.PARCEL + told, "gemini")
 
 
+def kiro(tape: Tape) -> None:
+    """See `fuzz_envelopes.kiro`."""
+    fuzz_envelopes.kiro(tape, _judge)
+
+
+def code_assist(tape: Tape) -> None:
+    """See `fuzz_envelopes.code_assist`."""
+    fuzz_envelopes.code_assist(tape, _judge)
+
+
+def qwen(tape: Tape) -> None:
+    """See `fuzz_envelopes.qwen`."""
+    fuzz_envelopes.qwen(tape, _judge)
+
+
 TARGETS: Mapping[str, Callable[[Tape], None]] = {
     each.__name__: each
     for each in (
@@ -208,6 +220,13 @@ TARGETS: Mapping[str, Callable[[Tape], None]] = {
         flipped_requests,
         any_requests,
         hub,
+        kiro,
+        code_assist,
+        qwen,
+        fuzz_http.requests,
+        fuzz_files.configurations,
+        fuzz_files.pool_edits,
+        fuzz_files.credentials,
     )
 }
 _RARE = {"huge_answers": 40, "deep_json": 20, "flipped_requests": 3, "broken_requests": 2}
@@ -234,20 +253,30 @@ def run(name: str, seed: str) -> str | None:
 
 
 def main(argv: list[str]) -> int:
-    """Run for some seconds; print what failed, and how many cases there were."""
-    if argv[:1] == ["--case"]:
-        print(run(argv[1], argv[2]) or "Nothing is wrong with it.")
-        return 0
-    until = time.monotonic() + float(argv[0])
-    seed = argv[1] if len(argv) > 1 else str(int(time.time()))
+    """Run for some minutes; print what failed, and how many cases there were."""
+    parser = argparse.ArgumentParser("tests.fuzz", description="Break every reader there is.")
+    parser.add_argument("--minutes", type=float, default=1.0, metavar="N")
+    parser.add_argument("--seed", default=str(int(time.time())))
+    parser.add_argument("--target", action="append", choices=sorted(TARGETS), metavar="NAME")
+    parser.add_argument("--case", nargs=2, metavar=("TARGET", "SEED"))
+    told = parser.parse_args(argv)
+    if told.case:
+        wrong = run(*told.case)
+        print(wrong or "Nothing is wrong with it.")
+        return 1 if wrong else 0
+    return _run_for(told.minutes * 60, told.seed, told.target or list(TARGETS))
+
+
+def _run_for(seconds: float, seed: str, names: Sequence[str]) -> int:
+    until = time.monotonic() + seconds
     done: Counter[str] = Counter()
     slowest: dict[str, float] = {}
     failures = 0
     number = 0
     while time.monotonic() < until:
         number += 1
-        for name in TARGETS:
-            if number % _RARE.get(name, 1):
+        for name in names:
+            if number % _RARE.get(name, 1) and len(names) > 1:
                 continue
             began = time.process_time()
             wrong = run(name, f"{seed}-{number}")

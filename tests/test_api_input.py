@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -87,6 +88,30 @@ class BadInputTests(GatewayTestCase):
             self.assertEqual(reply.status, 413)
             if kind:
                 self.assertEqual(reply.json()["error"]["type"], kind)
+
+    def test_a_compressed_body_is_refused_unread(self) -> None:
+        """Whatever opens it could fill the memory: a 415 says what to do, in each dialect."""
+        bomb = gzip.compress(b" " * 1_000_000)
+        for target in self.TARGETS:
+            for coding in ("gzip", "deflate", "br", "zstd", "identity, gzip", "x"):
+                self.build([])
+                headers = {"Content-Encoding": coding}
+                reply = self.ask("POST", target, bomb, headers=headers)
+                self.assertEqual(reply.status, 415, (target, coding))
+                self.assertIn("uncompressed", reply.json()["error"]["message"])
+                self.assertEqual(reply.headers["accept-encoding"], "identity")
+                self.assertEqual(self.upstream.sent, [])
+            self.assertIn("JSON", self.refused(target, bomb))
+        reply = self.ask("POST", "/v1/messages", bomb, key=None, headers={"Content-Encoding": "x"})
+        self.assertEqual(reply.status, 401)
+
+    def test_a_body_that_says_that_it_is_not_compressed(self) -> None:
+        """Is answered like any other."""
+        for coding in ("identity", "Identity", ""):
+            self.build([MemoryResponse(200, JSON, [chat_body("x")])])
+            headers = {"Content-Encoding": coding}
+            reply = self.ask("POST", "/v1/chat/completions", CHAT, headers=headers)
+            self.assertEqual(reply.status, 200)
 
     def test_a_wrong_method_names_the_right_one(self) -> None:
         """As JSON, with Allow, in the dialect of the path."""

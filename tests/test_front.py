@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from twisted.internet.error import ConnectionDone
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -53,6 +55,22 @@ class PathTests(GatewayTestCase):
             ("/v1beta/modelz", "gemini"),
         ):
             self.assertEqual(dialect_of(path, self.setup).name, name, path)
+
+    def test_a_path_of_nothing_but_segments_is_cheap(self) -> None:
+        """Nobody was asked for a key yet; in steps of one it took three seconds."""
+        slashes, versions = [""] * 65_000, ["v1"] * 65_000
+        began = time.process_time()
+        self.assertEqual(split_path(slashes, self.setup), (None, [""]))
+        self.assertEqual(split_path(versions, self.setup), (None, ["v1", "v1"]))
+        self.assertEqual(split_path(["auto", *slashes], self.setup), ("auto", [""]))
+        nearest_path("/" + "ab" * 30_000, self.setup)
+        self.assertLess(time.process_time() - began, 1)
+
+    def test_what_is_told_of_a_long_path_is_short(self) -> None:
+        """An error is no place to send everything back."""
+        reply = self.ask("GET", "/" + "x" * 60_000)
+        self.assertEqual(reply.status, 404)
+        self.assertLess(len(reply.body), 1000)
 
     def test_the_nearest_route_is_named(self) -> None:
         """With MODEL where a model's name would stand."""

@@ -40,7 +40,10 @@ Stamp = tuple[int, ...]
 
 
 class NoCredential(ValueError):
-    """A file holds no JSON object: somebody is writing it, or it is broken. A clause."""
+    """
+    A file holds no JSON object, or no token that could be sent: somebody is writing it, or
+    it is broken. A clause.
+    """
 
 
 class NotWritable(Exception):
@@ -83,7 +86,19 @@ def _text(document: Mapping[str, Any], *names: str) -> str | None:
 
 def digest(*tokens: str | None) -> str:
     """Return what stands for tokens where they themselves must not."""
-    return hashlib.sha256("\0".join(each or "" for each in tokens).encode()).hexdigest()[:24]
+    joined = "\0".join(each or "" for each in tokens).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(joined).hexdigest()[:24]
+
+
+def check_tokens(document: Mapping[str, Any]) -> None:
+    """
+    See that a document's tokens could stand in a header.
+
+    :raise NoCredential: if one could not: it is no token, and sending it would fail.
+    """
+    for token in (access_token(document), refresh_token(document)):
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise NoCredential("holds a token with characters that no token has")
 
 
 def identity(document: Mapping[str, Any]) -> str:
@@ -121,7 +136,7 @@ class CredentialFile:
         Read the file.
 
         :raise OSError: if there is none, or it may not be read.
-        :raise NoCredential: if what it holds is no JSON object.
+        :raise NoCredential: if what it holds is no JSON object with sound tokens.
         """
         # Without O_NONBLOCK a FIFO put in its place would hold the thread for ever.
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -296,6 +311,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
         raise NoCredential("holds no valid JSON") from None
     if not isinstance(document, dict):
         raise NoCredential("holds no JSON object")
+    check_tokens(document)
     return document
 
 

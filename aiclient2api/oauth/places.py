@@ -15,7 +15,13 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from aiclient2api.oauth.credential_file import CredentialFile, Found, NoCredential, Stamp
+from aiclient2api.oauth.credential_file import (
+    CredentialFile,
+    Found,
+    NoCredential,
+    Stamp,
+    check_tokens,
+)
 from aiclient2api.oauth.locks import FileLock
 from aiclient2api.values import Clock
 
@@ -178,6 +184,10 @@ class MemoryPlace:
 
     async def read(self) -> Found:
         """See `Place`."""
+        try:
+            check_tokens(self._document)
+        except NoCredential as error:
+            raise Unreadable(f"The credential in the configuration {error}.") from None
         return Found(self._document, self.stamp())
 
     async def lock(self) -> None:

@@ -36,6 +36,7 @@ from aiclient2api.values import Caller, Endpoint, ModelInfo, Route
 from aiclient2api.web import health
 from aiclient2api.web.answering import Answering, remembering_of
 from aiclient2api.web.front import (
+    LONGEST_PATH,
     OPERATORS,
     caller_of,
     dialect_of,
@@ -310,7 +311,7 @@ class Api:
     def _unrouted(self, request: GatewayRequest, failure: Failure) -> bytes:
         setup = self._setup()
         segments = [*(request.prepath or ()), *(request.postpath or ())]
-        path = "/" + b"/".join(segments).decode("utf-8", "replace")
+        path = ("/" + b"/".join(segments).decode("utf-8", "replace"))[:LONGEST_PATH]
         method = request.method.decode("ascii", "replace")
         error: MethodNotAllowed | UnknownRoute
         refusal = failure.value

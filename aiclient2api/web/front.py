@@ -22,6 +22,7 @@ from aiclient2api.errors import (
     GatewayError,
     InvalidRequest,
     Unauthorized,
+    UnsupportedEncoding,
     UpstreamError,
 )
 from aiclient2api.interfaces import IDialect
@@ -38,6 +39,8 @@ ALLOWED_HEADERS = (
 )
 OPERATORS = ("/health", "/ready", "/provider_health", "/provider_health/reset")
 """Paths of no dialect, for those who run the gateway."""
+LONGEST_PATH = 256
+"""Characters of a path that leads nowhere which are looked at and told of."""
 _VERSIONS = ("v1", "v1beta")
 _ALLOWED_FAMILIES = ("x-stainless-", "anthropic-", "x-goog-")
 
@@ -152,11 +155,19 @@ class Front(Resource):
         return answer
 
     def admit(self, request: GatewayRequest) -> GatewayError | None:
-        """Refuse a body from someone without a key before it is read."""
+        """Refuse a body from someone without a key, or a compressed one, before it is read."""
         try:
             caller_of(request, self._setup())
         except (Unauthorized, Forbidden) as error:
             return error
+        codings = b",".join(request.requestHeaders.getRawHeaders(b"content-encoding", ()))
+        if codings.strip(b", \t").lower() not in (b"", b"identity"):
+            # A few bytes of it could fill the memory. Every official client sends it plain.
+            return UnsupportedEncoding(
+                "The request body is compressed (Content-Encoding), and the gateway opens no "
+                "compressed requests; send it uncompressed, without that header.",
+                code="unsupported_content_encoding",
+            )
         return None
 
     def render_refusal(
@@ -225,15 +236,17 @@ def split_path(segments: list[str], setup: Setup) -> tuple[str | None, list[str]
     ``claude-custom/v1/v1/messages`` comes of a base URL that ends in ``/v1`` given
     to a client that adds its own; ``v1beta/v1/models/...`` likewise.
     """
-    while len(segments) > 1 and segments[-1] == "":
-        segments = segments[:-1]
+    # By index: a path may have sixty thousand segments, each of them empty.
+    first, end = 0, len(segments)
+    while end > 1 and segments[end - 1] == "":
+        end -= 1
     provider = None
     if setup.directory.is_provider(segments[0]):
-        # A lone provider is its root: some clients look there before anything else.
-        provider, segments = segments[0], segments[1:] or [""]
-    while len(segments) > 2 and segments[0] in _VERSIONS and segments[1] in _VERSIONS:
-        segments = segments[1:]
-    return provider, segments
+        provider, first = segments[0], 1
+    while end - first > 2 and segments[first] in _VERSIONS and segments[first + 1] in _VERSIONS:
+        first += 1
+    # A lone provider is its root: some clients look there before anything else.
+    return provider, segments[first:end] or [""]
 
 
 def nearest_path(path: str, setup: Setup) -> tuple[str, IDialect]:
@@ -243,7 +256,8 @@ def nearest_path(path: str, setup: Setup) -> tuple[str, IDialect]:
         endpoint.path: dialect for dialect in setup.dialects for endpoint in dialect.endpoints
     }
     plain = {known.replace("<path:rest>", "MODEL"): known for known in endpoints}
-    best = difflib.get_close_matches(path, plain, n=1, cutoff=0.0)
+    # Cut: the comparison's cost grows with both lengths, and no key was asked for yet.
+    best = difflib.get_close_matches(path[:LONGEST_PATH], plain, n=1, cutoff=0.0)
     known = plain[best[0]]
     return best[0], endpoints[known]
 

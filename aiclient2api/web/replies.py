@@ -23,6 +23,7 @@ from aiclient2api.errors import (
     GatewayError,
     MethodNotAllowed,
     Unauthorized,
+    UnsupportedEncoding,
     UpstreamError,
 )
 from aiclient2api.interfaces import IClientReply, IDialect
@@ -145,6 +146,8 @@ def error_headers(error: GatewayError) -> Headers:
         headers.append((b"www-authenticate", b'Bearer realm="aiclient2api"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, UnsupportedEncoding):
+        headers.append((b"accept-encoding", b"identity"))
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(error.retry_after))))
     return tuple(headers)

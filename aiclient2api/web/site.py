@@ -36,6 +36,7 @@ from zope.interface import implementer
 
 from aiclient2api.errors import GatewayError, RequestTooLarge, UploadTimeout, UpstreamError
 from aiclient2api.values import Headers
+from aiclient2api.web.wellformed import field_is_good, head_is_good, target_is_good
 
 HEADER_LIMIT = 64 * 1024
 """Bytes of request line and headers; coding agents send metadata of several KiB."""
@@ -48,6 +49,9 @@ LINGER_SECONDS = 2.0
 
 LINGER_BYTES = 64 * 1024 * 1024
 """How much of what a refused sender still sends is thrown away."""
+
+CHUNK_OVERHEAD = 16
+"""Bytes on the wire for each byte of a chunked body at most, beside `HEADER_LIMIT`."""
 
 SERVER = b"aiclient2api"
 
@@ -137,7 +141,8 @@ class GatewayChannel(HTTPChannel):
     One client connection.
 
     Beyond ``twisted.web``'s own checks it bounds the time a request may take to
-    arrive, refuses folded headers, and answers an oversize body while it comes in.
+    arrive, refuses what is not `wellformed`, and answers an oversize body while it
+    comes in.
     """
 
     site: GatewaySite
@@ -153,6 +158,7 @@ class GatewayChannel(HTTPChannel):
         self._linger: IDelayedCall | None = None
         self._arriving = self._refused = False
         self._thrown_away = 0
+        self._raw = 0
 
     def connectionMade(self) -> None:
         """Have a peer that vanished without a word found out in the end."""
@@ -166,14 +172,6 @@ class GatewayChannel(HTTPChannel):
         """Say whether a request has begun to arrive and is not here yet."""
         return self._arriving
 
-    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
-        """Say whether the connection is kept; a client is told if it is not."""
-        kept: bool = super().checkPersistence(request, version)
-        if kept and self.site.leaving:
-            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
-            return False
-        return kept
-
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; once refused, only so that the refusal can be read."""
         if self._refused:
@@ -181,25 +179,32 @@ class GatewayChannel(HTTPChannel):
             if self._thrown_away > LINGER_BYTES:
                 self.abort()
             return
-        if not self._handlingRequest and data.strip(b"\r\n"):
+        if not self._handlingRequest and (data.strip(b"\r\n") or len(self._buffer) + len(data) > 2):
+            # One stray line end is forgiven, and is no request; more of them are a bad one.
             self._start_upload()
         super().dataReceived(data)
+        if self._handlingRequest and len(self._dataBuffer) > 64:
+            # twisted.web adds up their lengths at every read; there may be one for each byte.
+            self._dataBuffer[:] = [b"".join(self._dataBuffer)]
         if self._handlingRequest and sum(map(len, self._dataBuffer)) > HEADER_LIMIT:
             # Nobody pipelines so much behind a request that is still being answered.
             self.abort()
 
     def lineReceived(self, line: bytes) -> None:
-        """Start the clock of a request that was buffered; refuse folded headers."""
+        """Start the clock of a request that was buffered; refuse a malformed head."""
         if self._refused:
             return
         in_headers = hasattr(self, "_command")
-        if in_headers and line[:1] in (b" ", b"\t"):
-            # twisted.web would join the lines; proxies disagree on what they mean.
+        if in_headers and line and not field_is_good(line):
             self._respondToBadRequestAndDisconnect()
             return
         if line:
             self._start_upload()
         super().lineReceived(line)
+        if self._refused or in_headers or not hasattr(self, "_command"):
+            return
+        if not target_is_good(self._command, self._path):
+            self._respondToBadRequestAndDisconnect()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a header line that is too long."""
@@ -207,13 +212,30 @@ class GatewayChannel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take body bytes, unless the request was refused in the middle of a read."""
-        if not self._refused:
-            super().rawDataReceived(data)
+        if self._refused:
+            return
+        self._raw += len(data)
+        super().rawDataReceived(data)
+        if self._refused or self._handlingRequest or self.length is not None:
+            return
+        # A body in chunks, of which more is to come; this one may be longer than all we take.
+        taken, limit = self.requests[-1]._taken, self.site.admission.body_limit()
+        decoder = self._transferDecoder
+        coming = decoder.length if decoder is not None and decoder.state == "BODY" else 0
+        if self._raw > HEADER_LIMIT + CHUNK_OVERHEAD * taken:
+            # Extensions and trailers count for no body, and would have no end.
+            self._respondToBadRequestAndDisconnect()
+        elif taken + coming > limit:
+            self.refuse(self.requests[-1], too_large(limit))
 
     def allHeadersReceived(self) -> None:
         """Judge a request that brings a body before reading it."""
         request, length = self.requests[-1], self.length
         admission = self.site.admission
+        self._raw = 0
+        if not head_is_good(self._version, request.requestHeaders):
+            self._respondToBadRequestAndDisconnect()
+            return
         if length != 0:
             error: GatewayError | None = None
             limit = admission.body_limit()
@@ -228,8 +250,27 @@ class GatewayChannel(HTTPChannel):
                 return
         super().allHeadersReceived()
 
+    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
+        """
+        Say whether more may come behind *request*, and tell the client if not.
+
+        twisted.web overlooks ``close, te``.
+        """
+        lines = request.requestHeaders.getRawHeaders(b"connection", ())
+        tokens = {token.strip().lower() for token in b",".join(lines).split(b",")}
+        if version != b"HTTP/1.1":
+            return False
+        if b"close" in tokens or self.site.leaving:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        return True
+
     def allContentReceived(self) -> None:
         """The request is here: stop its clock and hand it on."""
+        # They never become headers, but they say where the request ends.
+        trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
+        if not all(map(field_is_good, trailers)):
+            self._respondToBadRequestAndDisconnect()
         if self._refused:
             return
         self._stop_upload()
@@ -438,6 +479,9 @@ def too_large(limit: int) -> RequestTooLarge:
 
 def origin_form(target: bytes) -> bytes:
     """Return *target* as a path; ``http://host/path`` is what proxies are sent."""
+    if target == b"*":
+        # The whole server: twisted.web has an answer of its own, which nobody counts.
+        return b"/"
     found = _ABSOLUTE.match(target)
     return target[found.end() :] or b"/" if found else target
 
@@ -472,5 +516,6 @@ _REASONS = {
     403: b"Forbidden",
     408: b"Request Timeout",
     413: b"Content Too Large",
+    415: b"Unsupported Media Type",
     503: b"Service Unavailable",
 }
