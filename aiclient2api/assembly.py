@@ -30,6 +30,7 @@ from aiclient2api.policy import Directory
 from aiclient2api.values import Account, Clock, Jitter, Runtime
 from aiclient2api.web.kept import Answers, Given
 from aiclient2api.web.keys import Keyring
+from aiclient2api.web.load import Bounds, Load
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Seat, Setup
 
@@ -70,6 +71,7 @@ def build_setup(
     answers: Answers | None,
     pools: Pools,
     budget: RetryBudget,
+    load: Load | None = None,
     observers: IExchangeObserver,
     saw: Callable[[IWireRequest], None],
     clock: Clock,
@@ -135,6 +137,8 @@ def build_setup(
         cors_origins=settings.cors_origins,
         fallbacks=Fallbacks(settings.fallback_chains, settings.model_fallbacks),
         budget=budget,
+        load=Load() if load is None else load,
+        head_seconds=timeouts.head,
         affinity=settings.affinity.ttl > 0,
         known=pools.known,
         scrubber=Scrubber() if scrubber is None else scrubber,
@@ -142,6 +146,12 @@ def build_setup(
     allowed = settings.retry_budget
     budget.share = 1.0 if allowed is None else allowed.share
     budget.floor = UNLIMITED if allowed is None else allowed.floor
+    setup.load.bounds = Bounds(
+        in_flight=settings.limits.in_flight,
+        per_key=settings.limits.per_key,
+        total_bytes=settings.limits.total_bytes,
+        key_bytes=settings.limits.key_bytes,
+    )
     pools.remember(ttl=settings.affinity.ttl, size=settings.affinity.size)
     pools.adopt({name: _pooled(settings, name) for name in seats})
     return setup

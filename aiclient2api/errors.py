@@ -110,6 +110,20 @@ class UnsupportedEncoding(GatewayError):
     kind = "invalid_request"
 
 
+class TooManyRequests(GatewayError):
+    """One key has more under way than it may."""
+
+    status = 429
+    kind = "rate_limit"
+
+
+class Overloaded(GatewayError):
+    """The gateway as a whole has more under way than it may."""
+
+    status = 503
+    kind = "overloaded"
+
+
 class ProviderUnavailable(GatewayError):
     """The provider is known but cannot answer now (not built, no usable account)."""
 

@@ -38,6 +38,7 @@ from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.following import FollowedFile
+from aiclient2api.headroom import Headroom
 from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
 from aiclient2api.logfile import PREFIX_VARIABLE as SYSLOG_PREFIX
 from aiclient2api.logfile import VARIABLE as LOGFILE
@@ -65,6 +66,7 @@ from aiclient2api.values import Runtime
 from aiclient2api.web.api import Api
 from aiclient2api.web.front import Front
 from aiclient2api.web.leaving import Clients
+from aiclient2api.web.load import Load
 from aiclient2api.web.model_lists import ModelLists
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import Admission, GatewaySite
@@ -257,6 +259,7 @@ class World:
             met=self._scrubber.learn_document,
         )
         self._budget = RetryBudget()
+        self._load = Load()
         self._pools = Pools(
             clock=reactor,
             now=time.time,
@@ -286,6 +289,12 @@ class World:
         )
         self._setup = self.use(settings)
         self.front = Front(Api(lambda: self._setup, DIALECTS).resource(), lambda: self._setup)
+        self._headroom = Headroom(
+            clock=reactor,
+            load=self._load,
+            limits=lambda: self._settings.limits,
+            relieve=lambda: self.site.close_idle(),
+        )
         self.site = GatewaySite(
             self.front,
             Admission(
@@ -293,6 +302,8 @@ class World:
                 upload_seconds=lambda: self._setup.upload_seconds,
                 admit=self.front.admit,
                 render=self.front.render_refusal,
+                head_seconds=lambda: self._setup.head_seconds,
+                connections=self._headroom.connections,
             ),
             reactor,
         )
@@ -326,6 +337,7 @@ class World:
             given=self._given,
             pools=self._pools,
             budget=self._budget,
+            load=self._load,
             observers=self.observers(),
             saw=self._fetched.saw,
             clock=self.reactor,
@@ -409,6 +421,7 @@ class World:
         self._followed.start()
         self._prompt_log.start()
         self._fetched.start()
+        self._headroom.start()
         proxies = ProxySettings.from_environ(self._environ)
         for warning in (*settings.warnings, *proxies.faults()):
             self._log.warn("{told}", told=warning)
@@ -421,6 +434,7 @@ class World:
 
     def close(self) -> Deferred[Any]:
         """See `service.World`."""
+        self._headroom.stop()
         self._followed.stop()
         self._probes.stop()
         self._renewals.stop()

@@ -278,20 +278,26 @@ class FaultTests(ConfigTestCase):
         self.assertFault({"limits": [1]}, "config.json: limits: is a list")
         self.assertFault({"limits": {"body_bytes": 0}}, "limits.body_bytes: is 0", "from 1 to")
         self.assertWarned(self.load({"timeouts": {"idel": 5}}), 'timeouts."idel"', '"idle"')
-        self.assertWarned(self.load({"limits": {"in_flight": 5}}), "effect yet: limits.in_flight")
+        self.assertFault({"limits": {"in_flight": -1}}, "limits.in_flight: is -1", "from 0 to")
+        self.assertWarned(
+            self.load({"limits": {"connections": 5, "in_flight": 5}}), "not more than in_flight (5)"
+        )
+        self.assertWarned(self.load({"limits": {"in_flight": 0}}), "in_flight (any number)")
+        for harmless in ({"connections": 0, "in_flight": 0}, {"in_flight": 4095}):
+            self.assertEqual(self.load({"limits": harmless}).warnings, ())
 
     def test_values_arrive(self) -> None:
         """Numbers, also in quotes, reach the settings in their units."""
         found = self.load(
             {
-                "timeouts": {"connect": "2.5", "total": 0, "firstEvent": 9},
-                "limits": {"body_bytes": "1024"},
+                "timeouts": {"connect": "2.5", "total": 0, "firstEvent": 9, "head": 3},
+                "limits": {"body_bytes": "1024", "perKey": 7, "memory_bytes": 0},
                 "request_max_retries": "0",
                 "request_base_delay": 250,
             }
         )
-        self.assertEqual(found.timeouts, Timeouts(connect=2.5, total=0.0, first_event=9.0))
-        self.assertEqual(found.limits, Limits(body_bytes=1024))
+        self.assertEqual(found.timeouts, Timeouts(connect=2.5, total=0, first_event=9, head=3))
+        self.assertEqual(found.limits, Limits(body_bytes=1024, per_key=7, memory_bytes=0))
         self.assertEqual((found.max_retries, found.base_delay), (0, 0.25))
 
     def test_null_is_absent(self) -> None:

@@ -22,7 +22,7 @@ from aiclient2api.config.keys import (
     STORED_KEYS,
     TIMEOUT_KEYS,
 )
-from aiclient2api.config.later_keys import ACCOUNT_STATE, LATER, LATER_LIMIT_KEYS, UNBUILT
+from aiclient2api.config.later_keys import ACCOUNT_STATE, LATER, UNBUILT
 from aiclient2api.config.pool_keys import (
     AFFINITY_KEYS,
     BUDGET_KEYS,
@@ -55,7 +55,7 @@ class TableTests(SynchronousTestCase):
             KEYS,
             ACCOUNT_KEYS,
             TIMEOUT_KEYS,
-            (*LIMIT_KEYS, *LATER_LIMIT_KEYS),
+            LIMIT_KEYS,
             FETCH_KEYS,
             STORED_KEYS,
             AFFINITY_KEYS,
@@ -72,8 +72,8 @@ class TableTests(SynchronousTestCase):
 
     def test_what_does_nothing_yet_says_so(self) -> None:
         """A key that has no effect is in the list of those, and nobody else is."""
-        idle = {key.name for key in (*LATER, *LATER_LIMIT_KEYS, *ACCOUNT_STATE)}
-        for key in (*KEYS, *ACCOUNT_KEYS, *LIMIT_KEYS, *LATER_LIMIT_KEYS):
+        idle = {key.name for key in (*LATER, *ACCOUNT_STATE)}
+        for key in (*KEYS, *ACCOUNT_KEYS, *LIMIT_KEYS):
             self.assertEqual(key.later, key.name in idle, key.name)
 
     def test_names_are_snake_case(self) -> None:
@@ -114,7 +114,7 @@ class ManualTests(SynchronousTestCase):
 
     def test_every_key_is_there(self) -> None:
         """Every key is in the manual, in both spellings."""
-        for key in (*KEYS, *ACCOUNT_KEYS, *LATER_LIMIT_KEYS):
+        for key in (*KEYS, *ACCOUNT_KEYS):
             self.assertIn(f"`{key.node}`", self.manual)
             self.assertRegex(self.manual, rf"`(limits\.)?{key.name}`")
         for part, keys in (
@@ -123,7 +123,8 @@ class ManualTests(SynchronousTestCase):
             ("stored_responses", STORED_KEYS),
         ):
             for key in keys:
-                self.assertIn(f"| `{part}.{key.name}` | {key.default:.0f} |", self.manual)
+                default = "a share" if key.default is None else f"{key.default:.0f}"
+                self.assertIn(f"| `{part}.{key.name}` | {default} |", self.manual)
 
     def test_every_bound_on_what_is_fetched(self) -> None:
         """Each key of `fetch_images` is in the manual with its default."""
@@ -188,7 +189,7 @@ class ManualTests(SynchronousTestCase):
         """The manual's tables promise no key that is unknown."""
         known = {key.name for key in (*KEYS, *ACCOUNT_KEYS)}
         known |= {f"timeouts.{key.name}" for key in TIMEOUT_KEYS}
-        known |= {f"limits.{key.name}" for key in (*LIMIT_KEYS, *LATER_LIMIT_KEYS)}
+        known |= {f"limits.{key.name}" for key in LIMIT_KEYS}
         known |= {f"fetch_images.{key.name}" for key in FETCH_KEYS}
         known |= {f"stored_responses.{key.name}" for key in STORED_KEYS}
         known |= {f"{part}.{key.name}" for part, table in PARTS.items() for key in table}

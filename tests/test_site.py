@@ -19,8 +19,8 @@ from aiclient2api.web.site import (
     Admission,
     GatewayRequest,
     GatewaySite,
-    without_key,
 )
+from aiclient2api.web.target import without_key
 from tests.web_fixture import Wire
 
 LIMIT = 1000

@@ -183,6 +183,8 @@ class GatewayTestCase(SynchronousTestCase):
                 upload_seconds=lambda: setup.upload_seconds,
                 admit=self.front.admit,
                 render=self.front.render_refusal,
+                head_seconds=lambda: setup.head_seconds,
+                connections=lambda: settings.limits.connections,
             ),
             self.clock,
         )

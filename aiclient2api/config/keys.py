@@ -23,6 +23,9 @@ from aiclient2api.config.pool_keys import POOL_KEYS
 
 _PORT = read.whole(low=0, high=65535, what="a port", example=3000)
 _BYTES = read.whole(low=1, high=2**40, what="a whole number of bytes", example=64 * 1024 * 1024)
+_BYTES_OR_NONE = read.whole(
+    low=0, high=2**50, what="a whole number of bytes", example=512 * 1024 * 1024
+)
 
 # --- what has an effect -------------------------------------------------------
 
@@ -89,7 +92,7 @@ REQUEST_BASE_DELAY = Key(
 TIMEOUTS: Key[Mapping[str, Any]] = Key(
     "timeouts", read.mapping, {}, "An object of clocks, in seconds; 0 is off."
 )
-LIMITS: Key[Mapping[str, Any]] = Key("limits", read.mapping, {}, "An object of sizes.")
+LIMITS: Key[Mapping[str, Any]] = Key("limits", read.mapping, {}, "An object of sizes and counts.")
 FETCH_IMAGES: Key[bool | None] = Key(
     "fetch_images",
     read.yes_no,
@@ -135,11 +138,18 @@ TIMEOUT_KEYS: tuple[Key[float], ...] = (
     Key("idle", seconds(example=300), 300.0, "Between two reads of an answer."),
     Key("total", seconds(example=900), 0.0, "For the whole exchange."),
     Key("upload", seconds(example=60), 60.0, "For the client to send its request."),
+    Key("head", seconds(example=20), 20.0, "For the client to send its request's headers."),
     Key("queue", seconds(example=60), 60.0, "For a request to wait until an account is free."),
 )
-LIMIT_KEYS: tuple[Key[int], ...] = (
+LIMIT_KEYS: tuple[Key[Any], ...] = (
     Key("body_bytes", _BYTES, 64 * 1024 * 1024, "The largest request body taken."),
     Key("held_bytes", _BYTES, 64 * 1024 * 1024, "The most that is held of one whole answer."),
+    Key("connections", count(example=4096), 4096, "Connections from clients at once."),
+    Key("in_flight", count(example=1024), 1024, "Requests under way at once."),
+    Key("per_key", count(example=512), 512, "Requests under way at once for one key."),
+    Key("total_bytes", _BYTES_OR_NONE, 512 * 1024 * 1024, "Bytes of all request bodies at once."),
+    Key("key_bytes", _BYTES_OR_NONE, 256 * 1024 * 1024, "The same, for one key."),
+    Key("memory_bytes", _BYTES_OR_NONE, None, "Memory from which on nothing new is begun."),
 )
 FETCH_ENABLED = Key("enabled", read.yes_no, False, "Whether images by URL are fetched.")
 FETCH_KEYS: tuple[Key[Any], ...] = (

@@ -48,12 +48,6 @@ LATER: tuple[Key[Any], ...] = (
     later("ui_enabled", _bool, "Whether there are admin pages."),
 )
 
-LATER_LIMIT_KEYS: tuple[Key[Any], ...] = (
-    later("connections", count(), "Connections from clients at once."),
-    later("in_flight", count(), "Requests at work at once."),
-    later("per_key", count(), "Requests at work at once for one key."),
-)
-
 ACCOUNT_STATE: tuple[Key[Any], ...] = (
     later("error_count", count(), "What another program knew of it.", "errorCount"),
     later("usage_count", anything, "The same.", "usageCount"),

@@ -30,7 +30,7 @@ from aiclient2api.config.files import (
     read_bytes,
 )
 from aiclient2api.config.key import Key
-from aiclient2api.config.later_keys import LATER, LATER_LIMIT_KEYS
+from aiclient2api.config.later_keys import LATER
 from aiclient2api.config.pools import ProviderConfig, ProviderReader
 from aiclient2api.config.provider_names import ProviderNames
 from aiclient2api.config.settings import (
@@ -368,9 +368,15 @@ class _Load:
         given = reading.given(keys.LIMITS)
         if given is None:
             return Limits()
-        part = reading.part(given, (*keys.LIMIT_KEYS, *LATER_LIMIT_KEYS))
-        part.check_later(LATER_LIMIT_KEYS)
-        return Limits(**{key.name: part.take(key) for key in keys.LIMIT_KEYS})
+        part = reading.part(given, keys.LIMIT_KEYS)
+        limits = Limits(**{key.name: part.take(key) for key in keys.LIMIT_KEYS})
+        if limits.connections and not 0 < limits.in_flight < limits.connections:
+            self.findings.warn(
+                f"{given.where}: connections ({limits.connections}) is not more than in_flight"
+                f" ({limits.in_flight or 'any number'}); once every connection is at work nobody"
+                " gets in, not even a monitor that asks for /health"
+            )
+        return limits
 
     def _fetch_images(self, reading: Reading) -> FetchImages:
         """Read ``true`` or ``false`` alone, or an object that says more."""

@@ -29,20 +29,34 @@ class Timeouts:
     idle: float = 300.0
     total: float = 0.0
     upload: float = 60.0
+    head: float = 20.0
     queue: float = 60.0
 
 
 @attrs.frozen
 class Limits:
     """
-    How much is taken and held.
+    How much is taken and held; where a key may be 0, that is off.
 
     :ivar body_bytes: The largest request body.
     :ivar held_bytes: The most that is held of one whole answer or record.
+    :ivar connections: Clients' connections at once.
+    :ivar in_flight: Requests under way at once.
+    :ivar per_key: The same, for one key.
+    :ivar total_bytes: Bytes of all request bodies at once.
+    :ivar key_bytes: The same, for one key.
+    :ivar memory_bytes: Resident memory from which on nothing new is begun. None: a share
+        of what there is.
     """
 
     body_bytes: int = 64 * 1024 * 1024
     held_bytes: int = 64 * 1024 * 1024
+    connections: int = 4096
+    in_flight: int = 1024
+    per_key: int = 512
+    total_bytes: int = 512 * 1024 * 1024
+    key_bytes: int = 256 * 1024 * 1024
+    memory_bytes: int | None = None
 
 
 @attrs.frozen

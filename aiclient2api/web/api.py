@@ -261,6 +261,7 @@ class Api:
             asked=asked,
             detail=_is_known(request, setup),
             draining=cast(GatewaySite, request.site).leaving,
+            shedding=setup.load.shedding,
         )
         send_json(request, status, body)
 

@@ -41,6 +41,8 @@ OPERATORS = ("/health", "/ready", "/provider_health", "/provider_health/reset")
 """Paths of no dialect, for those who run the gateway."""
 LONGEST_PATH = 256
 """Characters of a path that leads nowhere which are looked at and told of."""
+OPERATORS_BYTES = 64 * 1024
+"""Bytes that one of their requests may have and still not be counted."""
 _VERSIONS = ("v1", "v1beta")
 _ALLOWED_FAMILIES = ("x-stainless-", "anthropic-", "x-goog-")
 
@@ -150,12 +152,17 @@ class Front(Resource):
         request.postpath = [segment.encode() for segment in segments]
         if request.method == b"OPTIONS":
             return self._preflight(request)
+        if request.place is None:
+            full = self._take(request, "/" + "/".join(segments))
+            if full is not None:
+                dialect = dialect_of(request.path.decode("ascii", "replace"), setup)
+                return prepare_error(request, full, dialect, setup.scrubber)
         # IResource.render is untyped.
         answer: int | bytes = self._tree.render(request)
         return answer
 
     def admit(self, request: GatewayRequest) -> GatewayError | None:
-        """Refuse a body from someone without a key, or a compressed one, before it is read."""
+        """Refuse before it is read a body from someone without a key, compressed, or too much."""
         try:
             caller_of(request, self._setup())
         except (Unauthorized, Forbidden) as error:
@@ -168,6 +175,27 @@ class Front(Resource):
                 "compressed requests; send it uncompressed, without that header.",
                 code="unsupported_content_encoding",
             )
+        size = request.announced
+        if size is None or size > OPERATORS_BYTES:
+            return self._take(request, None, size or 0)
+        return self._take(request, request.target.decode("ascii", "replace"), size)
+
+    def _take(
+        self, request: GatewayRequest, path: str | None, size: int = 0
+    ) -> GatewayError | None:
+        """Count *request*, or say why it is one too many; those of operators never are."""
+        setup = self._setup()
+        if path == "/" or path in OPERATORS:
+            return None
+        try:
+            caller = caller_of(request, setup)
+        except (Unauthorized, Forbidden):
+            # The route says so, at once.
+            return None
+        place = setup.load.take(caller.id, size)
+        if isinstance(place, GatewayError):
+            return place
+        request.place = place
         return None
 
     def render_refusal(

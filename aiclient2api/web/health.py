@@ -59,6 +59,7 @@ def readiness(
     asked: str | None,
     detail: bool,
     draining: bool = False,
+    shedding: bool = False,
 ) -> tuple[int, bytes]:
     """
     Answer ``GET /ready``: 200 if a request could be answered now, else 503.
@@ -72,6 +73,7 @@ def readiness(
     :param asked: ``?provider=``; None or ``""`` if nobody asked for one.
     :param detail: True if the caller has a key, and may be told names.
     :param draining: True if the gateway is about to stop, whatever else holds.
+    :param shedding: True if memory is short, so that nothing new is begun.
     :return: 404 if there is no such provider as *asked*.
     """
     if draining:
@@ -81,6 +83,12 @@ def readiness(
         return _ready(404, detail, told, {})
     names = [asked] if asked and asked != AUTO else _route(pools, defaults, chain, asked)
     usable = {name: name in pools and bool(pools[name].usable()) for name in names}
+    if shedding:
+        told = (
+            "Memory is short (limits.memory_bytes): nothing new is begun until some of what is"
+            " under way has ended."
+        )
+        return _ready(503, detail, told, usable)
     if any(usable.values()):
         return _ready(200, detail, None, usable)
     told = (

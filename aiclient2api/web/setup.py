@@ -29,6 +29,7 @@ from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.policy import Directory
 from aiclient2api.values import Clock, Jitter, SystemEdit
 from aiclient2api.web.kept import Answers, Given
+from aiclient2api.web.load import Load
 from aiclient2api.web.model_lists import ModelLists
 
 
@@ -60,6 +61,8 @@ class Setup:
     :ivar budget: How much of the traffic may be further tries; one for all requests.
     :ivar affinity: Whether conversations stay with their account.
     :ivar known: Fires once it is known how the accounts fare.
+    :ivar load: What is under way; one for all requests.
+    :ivar head_seconds: How long a request's head may take to arrive; 0: for ever.
     :ivar body_limit: Bytes a request body may have.
     :ivar cors_origins: Origins that browsers may call from; ``*`` for any.
     :ivar scrubber: What takes secrets out of errors, and of what operators are told.
@@ -83,6 +86,8 @@ class Setup:
     given: Given | None = None
     fallbacks: Fallbacks = attrs.field(factory=Fallbacks)
     budget: RetryBudget = attrs.field(factory=RetryBudget)
+    load: Load = attrs.field(factory=Load)
+    head_seconds: float = 0.0
     affinity: bool = True
     known: Callable[[], Deferred[None]] = lambda: succeed(None)
     cors_origins: tuple[str, ...] = ()

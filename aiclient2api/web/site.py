@@ -9,14 +9,11 @@ log one. This file must never know what a request is about; `Admission` does.
 from __future__ import annotations
 
 import io
-import re
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import cast
-from urllib.parse import unquote_to_bytes
+from typing import Any, cast
 
-import attrs
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -34,8 +31,13 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from aiclient2api.errors import GatewayError, RequestTooLarge, UploadTimeout, UpstreamError
-from aiclient2api.values import Headers
+from aiclient2api.errors import GatewayError, UploadTimeout, UpstreamError
+from aiclient2api.web.admission import Admission as Admission
+from aiclient2api.web.admission import too_large
+from aiclient2api.web.load import Connections, Place
+from aiclient2api.web.no_room import NoRoom
+from aiclient2api.web.target import origin_form, without_key
+from aiclient2api.web.target import peer_name as peer_name
 from aiclient2api.web.wellformed import field_is_good, head_is_good, target_is_good
 
 HEADER_LIMIT = 64 * 1024
@@ -59,24 +61,6 @@ ID_HEADER = b"x-aiclient2api-request-id"
 """Names a request in the answer and in the log."""
 
 
-@attrs.frozen
-class Admission:
-    """
-    The rules of the door, asked anew for each request.
-
-    :ivar body_limit: Returns how many bytes a body may have.
-    :ivar upload_seconds: Returns how long a whole request may take to arrive; 0 is off.
-    :ivar admit: Given a request of which only the head is here, returns why its body
-        is not to be read, or None.
-    :ivar render: Turns a refusal into status, headers and body, given the target.
-    """
-
-    body_limit: Callable[[], int]
-    upload_seconds: Callable[[], float]
-    admit: Callable[[GatewayRequest], GatewayError | None]
-    render: Callable[[GatewayError, bytes, GatewayRequest], tuple[int, Headers, bytes]]
-
-
 class GatewayRequest(Request):
     """
     One request; its URL never holds a key.
@@ -87,6 +71,9 @@ class GatewayRequest(Request):
     :ivar interrupt: Set while a route is at work: has it end now, with this error.
     :ivar break_off: Set by what answers: breaks off an answer that has begun, or returns
         False if none has.
+    :ivar target: Where it is to go, known once the head of one with a body is here.
+    :ivar announced: Bytes that its body is said to have; None: it does not say.
+    :ivar place: What this request is counted with, once it is; given back when it is over.
     """
 
     defaultContentType = None
@@ -95,6 +82,9 @@ class GatewayRequest(Request):
     path_provider: str | None = None
     interrupt: Callable[[UpstreamError], None] | None = None
     break_off: Callable[[UpstreamError], bool] | None = None
+    target = b""
+    announced: int | None = None
+    place: Place | None = None
     _taken = 0
 
     def body(self) -> bytes:
@@ -114,7 +104,16 @@ class GatewayRequest(Request):
             self.content = self._body = io.BytesIO()
             channel.refuse(self, too_large(limit))
             return
+        if self.place is not None and (error := self.place.hold(self._taken)) is not None:
+            self.content = self._body = io.BytesIO()
+            channel.refuse(self, error)
+            return
         self._body.write(data)
+
+    def leave(self) -> None:
+        """Give back what this request was counted with."""
+        if self.place is not None:
+            self.place.leave()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Cut the key out of the URL before anything can see it."""
@@ -155,14 +154,18 @@ class GatewayChannel(HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self._upload: IDelayedCall | None = None
+        self._rest: float | None = None
+        self._answered = False
         self._linger: IDelayedCall | None = None
         self._arriving = self._refused = False
         self._thrown_away = 0
         self._raw = 0
+        self._unsent: list[GatewayRequest] = []
 
     def connectionMade(self) -> None:
         """Have a peer that vanished without a word found out in the end."""
         self.site.channels.add(self)
+        self.site.connections.came(self)
         super().connectionMade()
         if ITCPTransport.providedBy(self.transport):
             ITCPTransport(self.transport).setTcpKeepAlive(True)
@@ -236,13 +239,16 @@ class GatewayChannel(HTTPChannel):
         if not head_is_good(self._version, request.requestHeaders):
             self._respondToBadRequestAndDisconnect()
             return
+        self.site.connections.at_work(self)
+        self._await_body()
         if length != 0:
             error: GatewayError | None = None
             limit = admission.body_limit()
             if length is not None and length > limit:
                 error = too_large(limit)
             else:
-                request.query_keys = without_key(self._path)[1]
+                request.target, request.query_keys = without_key(origin_form(self._path))
+                request.announced = length
                 error = admission.admit(request)
             if error is not None:
                 request.content = io.BytesIO()
@@ -276,6 +282,30 @@ class GatewayChannel(HTTPChannel):
         self._stop_upload()
         super().allContentReceived()
 
+    def requestDone(self, request: GatewayRequest) -> None:
+        """
+        The answer is written: it is over once it has left this process, too.
+
+        What a client does not read stays in memory, so until then its place is taken.
+        """
+        if self._waitingForTransport:
+            self._unsent.append(request)
+        else:
+            request.leave()
+            self.site.connections.rests(self)
+        self._answered = True
+        super().requestDone(request)
+        if not self.persistent and self in self.site.channels:
+            # Nothing else would ever end one that does not read.
+            self._linger = self.callLater(IDLE_CONNECTION, self._stop_lingering)
+
+    def resumeProducing(self) -> None:
+        """The client has read what was written."""
+        super().resumeProducing()
+        self._all_sent()
+        if not self._handlingRequest and not self._arriving:
+            self.site.connections.rests(self)
+
     def timeoutConnection(self) -> None:
         """Close an idle connection."""
         self._stop_upload()
@@ -288,6 +318,9 @@ class GatewayChannel(HTTPChannel):
             self._linger.cancel()
             self._linger = None
         super().connectionLost(reason)
+        for request in self.requests:
+            request.leave()
+        self._all_sent()
         self.site.forget(self)
 
     def readConnectionLost(self) -> None:
@@ -306,6 +339,14 @@ class GatewayChannel(HTTPChannel):
         """Close now; what was not sent is lost."""
         ITCPTransport(self.transport).abortConnection()
 
+    def give_way(self) -> None:
+        """Make room for another: nothing is being answered here."""
+        if self._refused or not self._answered:
+            self.abort()
+        else:
+            # What was answered last may not be sent yet.
+            self.loseConnection()
+
     def refuse(self, request: GatewayRequest, error: GatewayError) -> None:
         """
         Answer a request that has not fully arrived, and close.
@@ -316,6 +357,7 @@ class GatewayChannel(HTTPChannel):
         """
         if self._refused:
             return
+        request.leave()
         target = without_key(self._path)[0]
         status, headers, body = self.site.admission.render(error, target, request)
         head = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Error"))]
@@ -361,6 +403,7 @@ class GatewayChannel(HTTPChannel):
     def _close_with(self, answer: bytes) -> None:
         self._refused = True
         self._stop_upload()
+        self.site.connections.rests(self)
         self.setTimeout(None)
         self._networkProducer.resumeProducing()
         transport = self.transport
@@ -377,27 +420,48 @@ class GatewayChannel(HTTPChannel):
         self._linger = None
         self.abort()
 
+    def _all_sent(self) -> None:
+        for request in self._unsent:
+            request.leave()
+        self._unsent.clear()
+
     def _upload_late(self) -> None:
         self._upload = None
-        seconds = self.site.admission.upload_seconds()
+        admission = self.site.admission
+        what, seconds, key = "request", admission.upload_seconds(), "upload"
+        if self._rest is not None:
+            what, seconds, key = "request's head", admission.head_seconds(), "head"
         if not hasattr(self, "_command"):
             self._refuse_bare(b"408 Request Timeout")
             return
         self.refuse(
             self.requests[-1],
             UploadTimeout(
-                f"The request did not arrive within {seconds:g} seconds; send it faster or "
-                "raise timeouts.upload.",
+                f"The {what} did not arrive within {seconds:g} seconds; send it faster or "
+                f"raise timeouts.{key}.",
                 code="upload_timeout",
             ),
         )
 
     def _start_upload(self) -> None:
+        if self._arriving:
+            return
         self._arriving = True
-        if self._upload is None:
-            seconds = self.site.admission.upload_seconds()
-            if seconds:
-                self._upload = self.callLater(seconds, self._upload_late)
+        self.site.connections.speaks(self)
+        head, whole = self.site.admission.head_seconds(), self.site.admission.upload_seconds()
+        # What is left for the body once the head is here; None: the head has no clock.
+        self._rest = max(0.0, whole - head) if head and not 0 < whole <= head else None
+        if first := whole if self._rest is None else head:
+            self._upload = self.callLater(first, self._upload_late)
+
+    def _await_body(self) -> None:
+        rest, self._rest = self._rest, None
+        if self._upload is not None and rest is not None:
+            if rest:
+                self._upload.delay(rest)
+            else:
+                self._upload.cancel()
+                self._upload = None
 
     def _stop_upload(self) -> None:
         self._arriving = False
@@ -429,11 +493,30 @@ class GatewaySite(Site):
         self.displayTracebacks = False
         self.channels: set[GatewayChannel] = set()
         self.leaving = False
+        self.connections: Connections[GatewayChannel] = Connections()
+        self._turned_away: OrderedDict[NoRoom, None] = OrderedDict()
         self._empty: Deferred[None] | None = None
 
     def acceptableProtocols(self) -> list[bytes]:
         """Speak HTTP/1.1 only, whatever else is installed: h2 is a second front end."""
         return [b"http/1.1"]
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Take a connection; where there is no room close another, or else this one."""
+        most = self.admission.connections()
+        if most and len(self.connections) >= most:
+            going = self.connections.next_to_go()
+            if going is None:
+                return NoRoom(self._turned_away)
+            going.give_way()
+        return super().buildProtocol(addr)
+
+    def close_idle(self) -> int:
+        """Close the connections on which nothing is asked any more; return how many."""
+        idle = [channel for channel in self.connections.take_idle() if not channel._refused]
+        for channel in idle:
+            channel.give_way()
+        return len(idle)
 
     def hang_up(self) -> Deferred[None]:
         """
@@ -447,12 +530,15 @@ class GatewaySite(Site):
         self._empty = empty
         for channel in tuple(self.channels):
             channel.loseConnection()
+        for turned_away in tuple(self._turned_away):
+            turned_away.abort()
         self._look()
         return empty
 
     def forget(self, channel: GatewayChannel) -> None:
         """Take note that *channel* is closed."""
         self.channels.discard(channel)
+        self.connections.left(channel)
         self._look()
 
     def _abort_all(self, given_up: Deferred[None]) -> None:
@@ -469,47 +555,6 @@ class GatewaySite(Site):
         """Do nothing: the front logs each request once, also those that broke off."""
 
 
-def too_large(limit: int) -> RequestTooLarge:
-    """Return the refusal of a body over *limit* bytes."""
-    return RequestTooLarge(
-        f"The request body is larger than {limit} bytes; send less or raise limits.body_bytes.",
-        code="request_too_large",
-    )
-
-
-def origin_form(target: bytes) -> bytes:
-    """Return *target* as a path; ``http://host/path`` is what proxies are sent."""
-    if target == b"*":
-        # The whole server: twisted.web has an answer of its own, which nobody counts.
-        return b"/"
-    found = _ABSOLUTE.match(target)
-    return target[found.end() :] or b"/" if found else target
-
-
-def without_key(target: bytes) -> tuple[bytes, list[str]]:
-    """Return *target* without its ``key`` arguments, and those arguments' values."""
-    path, mark, query = target.partition(b"?")
-    if not mark:
-        return target, []
-    kept, keys = [], []
-    for pair in query.split(b"&"):
-        name, _, value = pair.partition(b"=")
-        if unquote_to_bytes(name.replace(b"+", b" ")) == b"key":
-            keys.append(unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace"))
-        else:
-            kept.append(pair)
-    return (path + b"?" + b"&".join(kept) if kept else path), keys
-
-
-def peer_name(address: IAddress) -> str:
-    """Return the client's address for the log."""
-    if isinstance(address, IPv4Address | IPv6Address):
-        return str(address.host)
-    return "local"
-
-
-_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-
 _REASONS = {
     400: b"Bad Request",
     401: b"Unauthorized",
@@ -517,5 +562,6 @@ _REASONS = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     415: b"Unsupported Media Type",
+    429: b"Too Many Requests",
     503: b"Service Unavailable",
 }
