@@ -45,7 +45,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
                 yield part
 
 
-def _set(settings: object) -> Iterator[str]:
+def _set(settings: Any) -> Iterator[str]:
     """Yield what an account is set to under the names of secrets, such as a client's secret."""
     fields = attrs.fields(type(settings)) if attrs.has(type(settings)) else ()
     values = {each.name: getattr(settings, each.name) for each in fields}

@@ -159,9 +159,9 @@ def forms(canary: str) -> Iterator[tuple[str, bytes]]:
     yield "in hexadecimal", raw.hex().encode()
     yield "in hexadecimal", raw.hex().upper().encode()
     for lead in range(3):
-        text = binascii.b2a_base64(b"\0" * lead + raw, newline=False).rstrip(b"=")
+        packed = binascii.b2a_base64(b"\0" * lead + raw, newline=False).rstrip(b"=")
         # The first letters hold bits of what stood before, the last one of what came after.
-        inner = text[(0, 2, 3)[lead] : len(text) - 1]
+        inner = packed[(0, 2, 3)[lead] : len(packed) - 1]
         yield "in base64", inner
         yield "in base64", inner.replace(b"+", b"-").replace(b"/", b"_")
 

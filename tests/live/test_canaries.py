@@ -36,12 +36,12 @@ from aiclient2api.cli import main
 from aiclient2api.observe.scrubber import secrets_in
 from aiclient2api.testing import Received, Script, ScriptedUpstream, json_reply, raw_reply
 from tests.canaries import Aviary, Search, values_in
+from tests.installed import free_port
 from tests.live.faults import ROWS, Row
 from tests.live.gateway import PROVIDERS, HeaderLines, LiveGateway, Reply, raw_exchange
 from tests.live.indiscreet import STYLES, Style, key_of
 from tests.live.login_upstreams import CodeAssistUpstream, KiroUpstream, LoginUpstream, QwenUpstream
 from tests.live.measure import until
-from tests.test_cli import free_port
 
 CALLER, ACCOUNT, TOKEN = "a caller's key", "an account's key", "a token"
 WRONG, HEADER, QUERY = "a wrong key", "a header", "a query"
@@ -87,8 +87,9 @@ class CanariesTestCase(TestCase):
         self.told: dict[str, list[bytes]] = {place: [] for place in (LOG, EVENTS, ANSWERS, HEALTH)}
         self.told |= {place: [] for place in (STATE, PROMPTS, HOOK, SHOWN)}
         self.log = io.StringIO()
-        for observer in (FileLogObserver(self.log, logfile.line), self.heard):
-            globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+        observers: tuple[Any, ...] = (FileLogObserver(self.log, logfile.line), self.heard)
+        for observer in observers:
+            globalLogPublisher.addObserver(observer)
             self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.addCleanup(self.flushLoggedErrors)
 
@@ -229,7 +230,7 @@ class TrafficTests(CanariesTestCase):
                 it.entry(provider, **{key_name: make(ACCOUNT)}) for _ in range(PER_PROVIDER)
             ]
 
-        config = {
+        config: dict[str, Any] = {
             "log_level": "debug",
             "required_api_key": self.callers,
             "request_max_retries": 0,
@@ -268,9 +269,11 @@ class TrafficTests(CanariesTestCase):
         for path in ("/v1/chat/completions", "/v1/messages", "/nowhere", "/v1/models", "/%ff"):
             for _ in range(4):
                 for tail, headers in self.keys(self.canaries.new(WRONG)):
-                    body = None if path == "/v1/models" else {"model": self.canaries.new(PROMPT)}
+                    body: Any = None
+                    if path != "/v1/models":
+                        body = {"model": "m-1", "messages": self.canaries.new(PROMPT)}
                     if path == "/v1/messages":
-                        # Not even JSON: what the parser says of it must not repeat it.
+                        # What the parser says of it must not repeat it.
                         body = {"m": [self.canaries.new(PROMPT)], "stream": "?"}
                     await self.ask(gateway, path + tail, headers, body)
         basic = b64encode(b"me:" + self.canaries.new(WRONG).encode()).decode()
@@ -304,6 +307,8 @@ def _good(row: Row, key: str) -> Script:
 
 class LoginTests(CanariesTestCase):
     """Tokens: those of a file, and those that were renewed while the gateway ran."""
+
+    folder: Path
 
     async def test_tokens_are_told_to_nobody(self) -> None:
         """Services quote the tokens they are asked with, and their logins the refresh tokens."""
@@ -385,6 +390,11 @@ class LoginTests(CanariesTestCase):
 
 class DaemonTests(CanariesTestCase):
     """The daemon as twistd runs it, its log, its webhook, and all commands beside it."""
+
+    folder: Path
+    key: str
+    hook: ScriptedUpstream
+    daemon: subprocess.Popen[bytes]
 
     async def test_a_daemon_and_its_commands(self) -> None:
         """Requests, faults, proxies, reloads and commands, in processes of their own."""
@@ -544,7 +554,7 @@ class FaultsTests(CanariesTestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         make = self.canaries.new
-        for config in (
+        configs: tuple[dict[str, Any], ...] = (
             {"required_api_key": {"a": make(ODD)}},
             {"required_api_key": [[make(ODD)]]},
             {"openai_api_key": [make(ODD)]},
@@ -559,7 +569,8 @@ class FaultsTests(CanariesTestCase):
             {"qwen_oauth_creds_base64": b64encode(make(ODD).encode()).decode()},
             {"listen": f"tcp:{make(ODD)}"},
             {"host": "0.0.0.0", "required_api_key": [make(CALLER), ""]},
-        ):
+        )
+        for config in configs:
             self.judged(folder, json.dumps(config))
             if "openai_api_key" in config or "openai_base_url" in config:
                 self.judged(folder, "{}", json.dumps({"openai-custom": [config]}))
