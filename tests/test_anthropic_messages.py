@@ -218,7 +218,7 @@ class StreamTests(SynchronousTestCase):
         """A start of message and pings are no start of an answer."""
         watcher = _watcher()
         watcher.feed(b'event: message_start\ndata: {"type":"message_start","message":{}}\n\n')
-        watcher.feed(b'event: ping\ndata: {"type":"ping"}\n\ndata: nonsense\n\n')
+        watcher.feed(b'event: ping\ndata: {"type":"ping"}\n\ndata: 1\n\n')
         self.assertEqual((watcher.started, watcher.events), (False, 3))
         watcher.feed(b'data: {"type":"content_block_start","index":0}\n\n')
         self.assertTrue(watcher.started)

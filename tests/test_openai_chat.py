@@ -216,7 +216,7 @@ class StreamTests(SynchronousTestCase):
         bare = (
             b': x\n\ndata: {"choices":[]}\n\ndata: {"choices":[{"index":0,"delta":{"role":'
             b'"assistant","content":"","refusal":null,"tool_calls":[]},"finish_reason":null}]}\n\n'
-            b"data: nonsense\n\n"
+            b"data: 1\n\n"
         )
         watcher = _watcher(want_text=False)
         self.assertEqual(watcher.feed(bare), bare)

@@ -99,6 +99,29 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(watcher.framing, "whole")
         self.assertIsNone(watcher.error_frame(GatewayError("x")))
 
+    def test_a_garbled_start_is_no_answer(self) -> None:
+        """Nothing was shown yet, so that somebody else may answer; later on it is passed on."""
+        watcher = self.watcher()
+        watcher.feed(b'data: {}\n\ndata: {"a\n\ndata: go\n\n')
+        assert watcher.failure is not None
+        self.assertEqual(watcher.failure.code, "garbled_record")
+        self.assertEqual(self.reader.read, [b"{}", b'{"a'])
+        # Had anything been sent all the same, it would end with an error.
+        watcher = self.watcher()
+        shown = watcher.feed(b'data: {}\n\ndata: {"a\n\ndata: go\n\n')
+        self.assertEqual(shown, b"data: {}\n\ndata: fail\n\n")
+        watcher = self.watcher()
+        later = b'data: go\n\ndata: {"a\n\ndata: end\n\n'
+        self.assertEqual(watcher.feed(later), later)
+        self.assertIsNone(watcher.failure)
+
+    def test_odd_records_before_the_start_are_passed_on(self) -> None:
+        """No data, or JSON that is nothing to the dialect: proxies send such to keep awake."""
+        odd = b"event: x\ndata:\n\ndata: 1\n\ndata: null\n\ndata: []\n\ndata:  \n\n"
+        watcher = self.watcher()
+        self.assertEqual(watcher.feed(odd + b"data: go\n\n"), odd + b"data: go\n\n")
+        self.assertIsNone(watcher.failure)
+
     def test_a_page_is_no_answer(self) -> None:
         """It fails at its first byte, and is not called a broken stream."""
         for streaming in (True, False):

@@ -33,7 +33,7 @@ from aiclient2api.conversation.events import (
 from aiclient2api.conversation.families import leaving
 from aiclient2api.conversation.pieces import Pieces
 from aiclient2api.conversation.vault import Recollection
-from aiclient2api.dialects.watching import Watcher
+from aiclient2api.dialects.watching import Watcher, garbled
 from aiclient2api.errors import Fault, GatewayError, UpstreamError
 from aiclient2api.interfaces import IEventDecoder, IEventEncoder, IWatcher, IWireRequest
 from aiclient2api.values import Usage
@@ -100,7 +100,7 @@ class _Translator:
         events = self._decoder.record(event=event, data=data)
         if events is None:
             if not self.ending:
-                self.failure = _garbled()
+                self.failure = garbled()
             return False
         self.held += _weight(events, len(data)) if self._streaming else len(data)
         for each in events:
@@ -356,13 +356,4 @@ def _too_long(limit: int) -> UpstreamError:
         fault=Fault.SERVER,
         status=502,
         code="answer_too_long",
-    )
-
-
-def _garbled() -> UpstreamError:
-    return UpstreamError(
-        "The upstream sent a record that is no JSON in the middle of its answer; try again.",
-        fault=Fault.SERVER,
-        status=502,
-        code="garbled_record",
     )

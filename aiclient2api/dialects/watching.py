@@ -187,9 +187,13 @@ class Watcher:
             for record in self._sse.feed(data):
                 if not record.comment:
                     self.events += 1
-                    self._reader.record(event=record.event, data=record.data)
+                    whole = self._reader.record(event=record.event, data=record.data)
                     if self._reader.failure is not None:
                         return self._sse.whole[: record.end]
+                    if not (whole or self._reader.started) and _is_garbled(record.data):
+                        # Nothing of the answer was shown yet, so that another may be had.
+                        error = self._reader.failure = garbled()
+                        return self._sse.whole[:shown] + self._reader.error_frame(error)
                     if self._reader.closed_early:
                         # Clients stop reading here, and would take the answer for whole.
                         self._ended = True
@@ -329,6 +333,22 @@ def total(*numbers: int | None) -> int | None:
 def _framing(asked: str, content_type: bytes) -> str:
     media = content_type.partition(b";")[0].strip().lower()
     return "sse" if asked == "whole" and media == b"text/event-stream" else asked
+
+
+def _is_garbled(data: bytes) -> bool:
+    """Say whether a record is no JSON at all, not even loosely."""
+    text = data.strip()
+    return text not in (b"", b"null") and decode(_ANY, text) is None
+
+
+def garbled() -> UpstreamError:
+    """Return the error for a record that nobody can read."""
+    return UpstreamError(
+        "The upstream sent a record that is no JSON in the middle of its answer; try again.",
+        fault=Fault.SERVER,
+        status=502,
+        code="garbled_record",
+    )
 
 
 def _no_answer() -> UpstreamError:

@@ -285,9 +285,8 @@ VERBATIM = "verbatim"
 _NO_END = (told("a", "upstream_truncated"),)
 _BLOCKED = (Ask("a", "filtered"),)
 OTHERWISE: Mapping[tuple[str, str, str], Asks] = {
-    # A verbatim relay changes no byte, and a record that is no JSON is no end either.
+    # A verbatim relay changes no byte once it has begun: not even one that is no JSON.
     ("malformed", "midway", VERBATIM): (Ask("a", "passed on"),),
-    ("malformed", "first", VERBATIM): (Ask("a", "passed on"),),
     # Their end is the last record they have: without it the stream is cut.
     ("no-done", "spare", "responses"): _NO_END,
     ("no-done", "spare", "gemini"): _NO_END,
