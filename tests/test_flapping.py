@@ -31,6 +31,7 @@ from aiclient2api.testing import (
     chat_body,
     one_account,
 )
+from aiclient2api.testing.memory import Sent
 from aiclient2api.values import ExchangeRecord, Route, Runtime, UpstreamRequest
 
 DOWN, PERIOD = 60.0, 80.0
@@ -46,6 +47,7 @@ class Served:
     took: float
     status: int | None
     who: str
+    body: bytes = attrs.field(default=b"", repr=False)
 
 
 class Flapping:
@@ -65,6 +67,27 @@ class Flapping:
         self.budget = RetryBudget()
         self.ways = [self.way("primary"), self.way("fallback")]
 
+    # What speaks one dialect, at once; others speak others.
+
+    latency = 0.0
+    """Seconds until an upstream answers, if it does."""
+    factory: Any = FACTORY
+    settings: Any = FACTORY.settings(openai_api_key="sk-1", openai_base_url="http://127.0.0.1:1/v1")
+
+    def wire(self) -> Any:
+        """Return a request as a client sends it."""
+        return OPENAI_CHAT.parse(
+            body=b'{"model":"m","messages":[]}', route=Route(action="generate")
+        )
+
+    async def converted(self, request: Any, way: Way) -> Converted:
+        """Return *request* as a provider is asked."""
+        return relayed(request, source=OPENAI_CHAT)
+
+    def answer(self) -> MemoryResponse:
+        """Return what whoever is up answers."""
+        return MemoryResponse(200, JSON, [chat_body("hi")])
+
     @property
     def now(self) -> float:
         """Return the seconds since it began."""
@@ -78,7 +101,8 @@ class Flapping:
     def way(self, name: str) -> Way:
         """Return a provider with one account."""
         upstream = _Upstream(self, primary=name == "primary")
-        provider = FACTORY.provider(name=name, runtime=Runtime(clock=self.clock, upstream=upstream))
+        runtime = Runtime(clock=self.clock, upstream=upstream)
+        provider = self.factory.provider(name=name, runtime=runtime)
         pool = AccountPool(
             name,
             clock=self.clock,
@@ -86,18 +110,15 @@ class Flapping:
             jitter=lambda: 0.5,
             affinities=Affinities(ttl=0.0, size=0),
         )
-        settings = FACTORY.settings(openai_api_key="sk-1", openai_base_url="http://127.0.0.1:1/v1")
-        pool.adopt([one_account(name, settings, id=name)], Rules())
+        pool.adopt([one_account(name, self.settings, id=name)], Rules())
         return Way(provider, pool, "m", "default")
 
     def ask(self, number: int) -> Deferred[None]:
         """Send one request."""
-        request = OPENAI_CHAT.parse(
-            body=b'{"model":"m","messages":[]}', route=Route(action="generate")
-        )
+        request = self.wire()
 
         async def convert(way: Way) -> Converted:
-            return relayed(request, source=OPENAI_CHAT)
+            return await self.converted(request, way)
 
         reply, began = MemoryReply(), self.now
         record = ExchangeRecord(
@@ -121,7 +142,8 @@ class Flapping:
         )
 
         def done(_: object) -> None:
-            self.served.append(Served(began, self.now - began, reply.status, record.provider))
+            told = Served(began, self.now - began, reply.status, record.provider, reply.body)
+            self.served.append(told)
 
         return Deferred.fromCoroutine(exchange.run()).addCallback(done)
 
@@ -138,8 +160,17 @@ class _Upstream(MemoryUpstream):
         down = self._primary and self._flapping.down
         if self._primary:
             self._flapping.attempts.append((self._flapping.now, down))
-        self._answers = [self._down() if down else MemoryResponse(200, JSON, [chat_body("hi")])]
-        return super().send(request)
+        answer = self._down() if down else self._flapping.answer()
+        latency = self._flapping.latency
+        self._answers = [None if latency else answer]
+        sending = super().send(request)
+        if latency and answer is not None:
+            self._flapping.clock.callLater(latency, self._reply, self.sent[-1], answer)
+        return sending
+
+    def _reply(self, sent: Sent, answer: MemoryResponse | Exception) -> None:
+        if not sent.cancelled:
+            sent.reply(answer)
 
     def _down(self) -> MemoryResponse | Exception | None:
         down: dict[str, MemoryResponse | Exception | None] = {

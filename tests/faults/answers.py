@@ -53,6 +53,8 @@ DIALECTS = {name: PROVIDERS[sdk.provider][0] for name, sdk in SPEAKERS.items()}
 PIECES = ("Grüße, ", "世界\u2028é")
 NO_PREFILL = "This model does not support assistant message prefill."
 CUT = "cut"
+SEEDS = 1000
+"""Each attempt of a cell has a seed of its own; those of the next cell are so many further."""
 SLOW = 0.6
 """Seconds until the first token of an upstream that is slow, and in time."""
 
@@ -62,7 +64,7 @@ GARBAGE = b'data: {"broken\n\n'
 
 def answer(who: str, finish: str = "stop") -> Answer:
     """Return the answer of one account: no two accounts give the same, nor count the same."""
-    number = ord(who) - ord("a")
+    number = "abcdefgw".index(who)
     usage = Usage(input=20 + number, output=9 + number, cached=5, cache_write=2, reasoning=4)
     return Answer((*PIECES, f"😀 says {who}."), finish=finish, usage=usage)
 
@@ -306,20 +308,27 @@ def _short(asked: Asked) -> Script:
 
 
 def _split(asked: Asked) -> Script:
-    """Send each byte of every other character that has several in a read of its own."""
+    """Send most bytes of characters that have several in a read of their own."""
     data, start = b"".join(asked.frames()), 0
     steps: list[Step] = []
-    for at in _inside(data, Random(asked.seed)):
+    random = Random(asked.seed)
+    for at in (each for each in _inside(data) if random.random() < 0.75):
         steps += [Chunk(data[start:at]), Wait(0.001)]
         start = at
     return asked.chunked([], *steps, Chunk(data[start:]), EndChunks())
 
 
-def _inside(data: bytes, random: Random) -> Iterator[int]:
-    """Yield some places within characters of several bytes, three of four of them."""
-    for at, byte in enumerate(data):
-        if byte & 0xC0 == 0x80 and random.random() < 0.75:
-            yield at
+def _split_once(asked: Asked) -> Script:
+    """Send all of it in two reads that divide one character; each seed another one."""
+    data = b"".join(asked.frames())
+    places = list(_inside(data))
+    at = places[asked.seed // SEEDS % len(places)]
+    return asked.chunked([data[:at]], Wait(0.01), Chunk(data[at:]), EndChunks())
+
+
+def _inside(data: bytes) -> Iterator[int]:
+    """Yield all places within characters of several bytes."""
+    return (at for at, byte in enumerate(data) if byte & 0xC0 == 0x80)
 
 
 PLAYS: Mapping[str, Callable[[Asked], Script]] = {
@@ -351,6 +360,7 @@ PLAYS: Mapping[str, Callable[[Asked], Script]] = {
     "html": lambda asked: raw_reply(502, HTML, content_type=b"text/html"),
     "short": _short,
     "split": _split,
+    "split once": _split_once,
 }
 
 

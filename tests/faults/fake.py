@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from aiclient2api.testing import Connection, Received, Script, json_reply
-from tests.faults.answers import DIALECTS, PLAYS, Asked, key_of
+from tests.faults.answers import DIALECTS, PLAYS, SEEDS, Asked, key_of
 from tests.faults.table import Cell
 from tests.strict_requests import judge
 
@@ -94,7 +94,7 @@ class FaultyProvider:
             return PLAYS[play](Asked(speaker, who, streamed))
         self._kept.add(request.connection)
         before.append(Attempt(request.at, who, play))
-        seed = cell.seed * 1000 + len(before)
+        seed = cell.seed * SEEDS + len(before)
         return PLAYS[play](Asked(speaker, who, streamed, _prefilled(speaker, body), seed))
 
     def _strange(self, why: str) -> Script:

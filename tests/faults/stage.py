@@ -22,7 +22,7 @@ from aiclient2api.observe.traces import Trace, TraceUsage
 from aiclient2api.values import AccountReport
 from tests.faults.answers import SPEAKERS
 from tests.faults.fake import WIDER, Attempt, FaultyProvider, key
-from tests.faults.table import Cell
+from tests.faults.table import ACCOUNTS, Cell
 from tests.live.gateway import PROVIDERS, LiveGateway, Reply
 from tests.live.measure import now, pause
 
@@ -96,6 +96,7 @@ class Stage:
             "request_base_delay": round(BASE_DELAY * 1000),
             "wait_for_account": 0,
             "affinity": False,
+            "rate_limit_cooldown_ms": 30_000,
             "retry_budget": {"share": 1.0, "floor": 100_000},
             "custom_models_file_path": str(models),
             "modelFallbackMapping": _stand_ins(cells),
@@ -118,7 +119,6 @@ class Stage:
 
     async def play(self, cell: Cell) -> list[Played]:
         """Send the requests of one cell, one after the other."""
-        assert not isinstance(cell.asks, str), cell
         found = []
         for ask in cell.asks:
             if ask.after:
@@ -212,7 +212,7 @@ def _entry(gateway: LiveGateway, name: str, cell: Cell, who: str) -> dict[str, o
     fields: dict[str, object] = {
         PROVIDERS[name][1]: key(cell, who),
         "uuid": account(cell, who),
-        "priority": 9 - "abw".index(who),
+        "priority": 9 - ACCOUNTS.index(who),
         "supportedModels": [model(cell, who)],
     }
     return gateway.entry(name, **fields, **(cell.scene.settings if who == "a" else {}))

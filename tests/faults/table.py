@@ -64,8 +64,8 @@ class Scene:
     """
     One way in which a fault is met.
 
-    The accounts are ``a`` and ``b`` of the provider, in this order of preference, and ``w``
-    of another provider, whose model stands in for the one asked for.
+    The accounts are ``a``, ``b`` and so on of the provider, in this order of preference, and
+    ``w`` of another provider, whose model stands in for the one asked for.
 
     :ivar plays: By account: what its attempts are answered with, the last one for ever.
     :ivar streamed: What comes of each request, one after the other; or why this is not played.
@@ -73,6 +73,8 @@ class Scene:
     :ivar settings: What account ``a`` says for itself.
     :ivar windows: Tokens that the contexts of the model and of its stand-in may have.
     :ivar resting: Accounts of the provider that rest when all is over.
+    :ivar long: True if it takes too long for every day.
+    :ivar seeds: How many there are of it, where all of them are played.
     """
 
     plays: Mapping[str, tuple[str, ...]]
@@ -81,8 +83,12 @@ class Scene:
     settings: Mapping[str, object] = attrs.field(factory=dict)
     windows: tuple[int, int] | None = None
     resting: str = ""
+    long: bool = False
+    seeds: int = 1
 
 
+ACCOUNTS = "abcdefgw"
+"""All accounts a scene may have, in the order of preference."""
 NO_MIDDLE = "a whole answer is sent when it is all there; it has no middle"
 NO_FIRST = "a whole answer has no first event; its idle clock runs from its head on"
 ONE_CLOCK = "a stream's clock is that of its first event"
@@ -141,6 +147,20 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
             (error("ab", 429, later=True), error("", 429, "no_account", later=True)),
             resting="ab",
         ),
+        # Five more accounts are asked at most.
+        "last of six": Scene(
+            {**dict.fromkeys("abcde", ("429",)), "f": GOOD},
+            (Ask("abcdef"),),
+            (Ask("abcdef"),),
+            resting="abcde",
+        ),
+        "seven": Scene(
+            dict.fromkeys("abcdefg", ("429",)),
+            # One is free, so that nobody has to wait.
+            (error("abcdef", 429),),
+            (error("abcdef", 429),),
+            resting="abcdef",
+        ),
     },
     "500-once": {
         "spare": Scene({"a": ("500", "good"), "b": GOOD}, (Ask("aa"),), (Ask("aa"),)),
@@ -149,6 +169,12 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
     "503-ever": {
         "spare": _spared("503", OPENS, resting="a"),
         "alone": _alone("503", _gives_up(503), resting="a"),
+        "returns": Scene(
+            {"a": (*["503"] * 6, "good"), "b": GOOD},
+            (*OPENS, Ask("a", after=6.0), Ask("a")),
+            (*OPENS, Ask("a", after=6.0), Ask("a")),
+            long=True,
+        ),
     },
     "reset-early": {
         "spare": _spared("reset", AGAIN_THEN_B),
@@ -245,7 +271,10 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
     "short-body": {
         "spare": _spared("short", (told("a", "upstream_truncated"),), AGAIN_THEN_B),
     },
-    "split": {"spare": _spared("split", BY_A)},
+    "split": {
+        "spare": _spared("split", BY_A),
+        "each": _spared("split once", BY_A, long=True, seeds=48),
+    },
 }
 """By fault and scene. ``flapping`` is played on a clock of its own, see `ELSEWHERE`."""
 
@@ -293,7 +322,9 @@ OTHERWISE: Mapping[tuple[str, str, str], Asks] = {
     # Google refuses a prompt in a 200.
     ("filter", "refused", "gemini"): _BLOCKED,
 }
-"""What differs, by fault, scene and upstream: streams only, where whole answers do not."""
+"""What differs, by fault, scene and upstream. It is so of streams."""
+_WHOLE_TOO = frozenset({"filter"})
+"""Faults of which the same is true of whole answers."""
 
 
 @attrs.frozen
@@ -330,18 +361,22 @@ class Cell:
         return self.client == self.upstream
 
     @property
-    def asks(self) -> Asks | str:
-        """Return what is to come of it, or why it is not played."""
+    def reason(self) -> str:
+        """Return why it is not played, or nothing."""
+        usual = self.scene.streamed if self.streamed else self.scene.whole
+        return usual if isinstance(usual, str) else ""
+
+    @property
+    def asks(self) -> Asks:
+        """Return what is to come of it, request by request; nothing if it is not played."""
         usual = self.scene.streamed if self.streamed else self.scene.whole
         if isinstance(usual, str):
+            return ()
+        if not self.streamed and self.fault not in _WHOLE_TOO:
             return usual
-        if not self.streamed and self.fault != "filter":
-            return usual
-        side = VERBATIM if self.verbatim else self.upstream
-        found = OTHERWISE.get((self.fault, self.name, side))
-        if found is None:
-            found = OTHERWISE.get((self.fault, self.name, self.upstream), usual)
-        return found
+        sides = (VERBATIM, self.upstream) if self.verbatim else (self.upstream,)
+        found = (OTHERWISE.get((self.fault, self.name, side)) for side in sides)
+        return next((asks for asks in found if asks is not None), usual)
 
     @property
     def stand_in(self) -> str:
@@ -350,16 +385,23 @@ class Cell:
         return names[(names.index(self.upstream) + 1) % len(names)]
 
 
-def cells(*, streamed: bool = True, seed: int = 0) -> list[Cell]:
-    """Return every scene for every pair of a client's dialect and an upstream's."""
+def cells(*, streamed: bool = True, seeds: Sequence[int] = (0,), long: bool = False) -> list[Cell]:
+    """
+    Return every scene for every pair of a client's dialect and an upstream's.
+
+    :param seeds: Each is played, where a scene does not say how many there are.
+    :param long: Whether scenes are among them that take long.
+    """
     return [
         Cell(fault, name, client, upstream, streamed, seed)
         for fault, scenes in CATALOGUE.items()
-        for name in scenes
+        for name, scene in scenes.items()
+        if long or not scene.long
+        for seed in (range(scene.seeds) if scene.seeds > 1 else seeds)
         for client, upstream in itertools.product(SPEAKERS, SPEAKERS)
     ]
 
 
 def played(found: Sequence[Cell]) -> list[Cell]:
     """Return those of *found* that are played."""
-    return [cell for cell in found if not isinstance(cell.asks, str)]
+    return [cell for cell in found if not cell.reason]
