@@ -12,11 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from aiclient2api.dialects.openai_responses import OPENAI_RESPONSES
 from aiclient2api.interfaces import IWatcher
-from aiclient2api.testing import MemoryResponse, responses_body, responses_events
+from aiclient2api.state.memory import MemoryStore
+from aiclient2api.testing import (
+    MemoryResponse,
+    messages_body,
+    messages_events,
+    responses_body,
+    responses_events,
+)
 from aiclient2api.values import Route
 from aiclient2api.web.noting import Noting
 from tests.web_fixture import GatewayTestCase, Reply
@@ -263,6 +271,51 @@ class StreamTests(StoredIdsCase):
             if name not in ("feed", "end", "error_frame"):
                 self.assertEqual(getattr(noting, name), getattr(plain, name), name)
         self.assertEqual(told, [["resp_test"], ["msg_test"]])
+
+
+class ContainerTests(GatewayTestCase):
+    """Containers of Anthropic's code execution, in which files of a caller lie."""
+
+    def message(self, key: str, **fields: Any) -> Reply:
+        """Ask for a message."""
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+        return self.ask("POST", "/v1/messages", json.dumps({**body, **fields}).encode(), key=key)
+
+    def test_only_its_owner_may_go_on_in_one(self) -> None:
+        """Whoever was given it, in a whole answer or a stream, by its id or as an object."""
+        told = {"id": "container_1", "expires_at": "2030-01-01T00:00:00Z"}
+        whole = json.dumps({**json.loads(messages_body("Hi!")), "container": told}).encode()
+        start, *rest = messages_events(["Hi!"])
+        ends = [
+            piece.replace(b'"stop_reason"', b'"container":{"id":"container_1"},"stop_reason"')
+            if b"message_delta" in piece
+            else piece
+            for piece in rest
+        ]
+        stream = b"".join([start, *ends])
+        self.assertIn(b"container_1", stream)
+        for answer, head, streamed in ((whole, JSON, False), (stream, SSE, True)):
+            answers = [MemoryResponse(200, head, [answer])]
+            answers += [MemoryResponse(200, JSON, [whole]) for _ in range(2)]
+            self.store = MemoryStore(clock=Clock(), now=lambda: 0.0)
+            self.build(answers, required_api_key=[OWNER, OTHER], model_provider="claude-custom")
+            self.assertEqual(self.message(OWNER, stream=streamed).status, 200)
+            for container in ("container_1", {"id": "container_1"}):
+                refused = self.message(OTHER, container=container)
+                self.assertEqual(refused.status, 400)
+                self.assertEqual(refused.json()["error"]["type"], "invalid_request_error")
+                self.assertIn("container_1", refused.json()["error"]["message"])
+                self.assertEqual(self.message(OWNER, container=container).status, 200)
+            self.assertEqual(self.message(OWNER, container="container_2").status, 400)
+            self.assertEqual(len(self.upstream.sent), 3)
+
+    def test_what_names_none(self) -> None:
+        """A new one with skills, or no wish at all."""
+        answers = [MemoryResponse(200, JSON, [messages_body("Hi!")]) for _ in range(2)]
+        self.build(answers, required_api_key=[OWNER, OTHER], model_provider="claude-custom")
+        wishes: tuple[Any, ...] = (None, {"skills": []})
+        for container in wishes:
+            self.assertEqual(self.message(OTHER, container=container).status, 200)
 
 
 class AccountTests(StoredIdsCase):

@@ -349,12 +349,6 @@ class IRemembering(Interface):
         :return: None if the client does not want it kept.
         """
 
-    def references(request: IWireRequest) -> Sequence[tuple[str, GatewayError]]:
-        """
-        Return the ids of what else *request* names that an upstream keeps for those it was
-        given to, each with the error for anybody else.
-        """
-
     def missing(id: str) -> GatewayError:
         """Return the error for a request that goes on from what nobody keeps."""
 
@@ -363,3 +357,13 @@ class IRemembering(Interface):
 
     def deleted(id: str) -> bytes:
         """Return the JSON that says that an answer is kept no longer."""
+
+
+class IReferring(Interface):
+    """A dialect whose requests may name what an upstream keeps, besides earlier answers."""
+
+    def references(request: IWireRequest) -> Sequence[tuple[str, GatewayError]]:
+        """
+        Return the ids in *request* that upstreams give out for what they keep, each with
+        the error for a caller whom it was not given to.
+        """

@@ -13,7 +13,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from aiclient2api.interfaces import IDialect, IRemembering, IWireRequest
+from aiclient2api.interfaces import IDialect, IReferring, IRemembering, IWireRequest
 from aiclient2api.values import KeptAnswer
 
 
@@ -59,8 +59,8 @@ class Remembering:
 
     @property
     def applies(self) -> bool:
-        """Say whether requests of the dialect may refer to anything."""
-        return IRemembering(self.dialect, None) is not None
+        """Say whether requests of the dialect may name what an upstream keeps."""
+        return IReferring(self.dialect, None) is not None
 
     async def keepers(self, request: IWireRequest, providers: Sequence[str]) -> tuple[str, ...]:
         """
@@ -92,17 +92,16 @@ class Remembering:
         :raise GatewayError: if nobody does, or if it is not this caller's.
         """
         remembering = IRemembering(self.dialect, None)
-        if remembering is None:
-            return request
-        id = remembering.previous(request=request)
-        if id is not None:
+        id = None if remembering is None else remembering.previous(request=request)
+        if remembering is not None and id is not None:
             found = None if self.answers is None else await self.answers.find(self.owner, id)
             if found is not None:
                 request = IWireRequest(remembering.continued(request=request, items=found.items))
             elif verbatim is None or not await self.may_name(verbatim, id):
                 raise remembering.missing(id=id)
-        if verbatim is not None and not self.sole:
-            for named, error in remembering.references(request=request):
+        referring = IReferring(self.dialect, None)
+        if referring is not None and verbatim is not None and not self.sole:
+            for named, error in referring.references(request=request):
                 if not await self.may_name(verbatim, named):
                     raise error
         return request

@@ -29,6 +29,7 @@ class Noting:
     _watcher: IWatcher
     _give: Callable[[Iterable[str]], None]
     _given: set[str] = attrs.field(factory=set, init=False)
+    _told: tuple[str | None, Sequence[str]] = attrs.field(default=(None, ()), init=False)
 
     @property
     def started(self) -> bool:
@@ -103,10 +104,10 @@ class Noting:
         return frame
 
     def _note(self) -> None:
-        id = self._watcher.reply_id
-        if id is None:
-            return
-        new = [each for each in (id, *self._watcher.kept_ids) if each not in self._given]
-        if new:
+        told = self._watcher.reply_id, self._watcher.kept_ids
+        if told != self._told:
+            self._told = told
+            new = [id for id in (told[0], *told[1]) if id is not None and id not in self._given]
             self._given.update(new)
-            self._give(new)
+            if new:
+                self._give(new)

@@ -31,7 +31,7 @@ from aiclient2api.dialects.wire_request import (
     entry,
     objects,
 )
-from aiclient2api.errors import GatewayError
+from aiclient2api.errors import GatewayError, InvalidRequest
 from aiclient2api.framing.json_text import check, read, write
 from aiclient2api.interfaces import (
     IAnthropicMessagesRequest,
@@ -39,6 +39,7 @@ from aiclient2api.interfaces import (
     IDialect,
     IEventDecoder,
     IEventEncoder,
+    IReferring,
     IWatcher,
     IWireRequest,
 )
@@ -47,7 +48,7 @@ from aiclient2api.values import HELD_LIMIT, Endpoint, ModelInfo, Route
 _PASSED = (b"anthropic-version", b"anthropic-beta")
 
 
-@implementer(IDialect)
+@implementer(IDialect, IReferring)
 class AnthropicMessages:
     """The dialect itself."""
 
@@ -143,6 +144,20 @@ class AnthropicMessages:
             make_id=make_id,
             stop=cast(Conversation, conversation).sampling.stop,
         )
+
+    def references(self, request: IWireRequest) -> Sequence[tuple[str, GatewayError]]:
+        """Return the ids of containers that *request* names: what code wrote lies in them."""
+        fields = cast(MessagesRequest, request).body
+        found = []
+        for member in fields.members:
+            if member.key == "container":
+                told = read(fields.text.readable[member.start : member.end])
+                found += [told, entry(told, "id")]
+        return [
+            (id, InvalidRequest(f"Container {id[:100]!r} was not found.", param="container"))
+            for id in found
+            if isinstance(id, str)
+        ]
 
     def render_error(self, error: GatewayError) -> tuple[int, bytes]:
         """Return status and JSON body of *error*."""

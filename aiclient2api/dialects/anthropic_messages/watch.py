@@ -31,6 +31,7 @@ class _Delta(msgspec.Struct):
     text: Any = None
     thinking: Any = None
     partial_json: Any = None
+    container: Any = None
     stop_reason: Any = None
 
 
@@ -45,6 +46,7 @@ class _Event(msgspec.Struct):
 class _Answer(msgspec.Struct):
     type: Any = None
     content: msgspec.Raw = msgspec.Raw()
+    container: Any = None
     usage: Any = None
     error: msgspec.Raw = msgspec.Raw()
 
@@ -86,6 +88,7 @@ class MessagesReader:
             self.failure = upstream_failure(told.error, told.message, stream=True)
             return True
         self._tally.take(entry(told.message, "usage"))
+        self._keep(entry(told.message, "container"))
         self._tally.take(told.usage)
         if kind == "message_stop":
             self.closed_early = not self.complete
@@ -94,6 +97,7 @@ class MessagesReader:
         delta = told.delta
         if delta is not None:
             if kind == "message_delta":
+                self._keep(delta.container)
                 self.complete = self.complete or bool(delta.stop_reason)
                 if isinstance(told.usage, dict):
                     self.pieces.told()
@@ -116,12 +120,18 @@ class MessagesReader:
             self.failure = upstream_failure(answer.error, None, stream=False)
             return True
         self.started = True
+        self._keep(answer.container)
         if self._action == "generate":
             self._tally.take(answer.usage)
         if self._want_text:
             blocks = listed(value(answer.content))
             self.texts.append(text_in([entry(block, "text") for block in blocks]))
         return True
+
+    def _keep(self, container: Any) -> None:
+        id = entry(container, "id")
+        if isinstance(id, str) and id:
+            self.kept_ids = (id,)
 
     def error_frame(self, error: GatewayError) -> bytes:
         """Return the ``error`` event."""

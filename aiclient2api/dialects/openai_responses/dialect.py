@@ -34,6 +34,7 @@ from aiclient2api.interfaces import (
     IConversation,
     IDialect,
     IOpenAIResponsesRequest,
+    IReferring,
     IRemembering,
     IWatcher,
     IWireRequest,
@@ -43,7 +44,7 @@ from aiclient2api.values import HELD_LIMIT, Endpoint, KeptAnswer, ModelInfo, Rou
 _PASSED = (b"openai-beta", b"idempotency-key")
 
 
-@implementer(IDialect, IRemembering)
+@implementer(IDialect, IReferring, IRemembering)
 class OpenAIResponses:
     """The dialect itself. Models are listed by Chat Completions, on the same path."""
 

@@ -14,7 +14,7 @@ from aiclient2api.dialects.openai_responses import OPENAI_RESPONSES, state
 from aiclient2api.dialects.openai_responses.read_request import read_request
 from aiclient2api.dialects.openai_responses.request import NAME, UNSEALED
 from aiclient2api.errors import Fault, InvalidRequest, UnknownRoute, UpstreamError
-from aiclient2api.interfaces import IDialect, IRemembering
+from aiclient2api.interfaces import IDialect, IReferring, IRemembering
 from aiclient2api.values import Endpoint, Route
 from tests.dialects.openai_responses.answers import EVENTS, OFFERED
 from tests.dialects.openai_responses.judge import ID, encoder, parsed
@@ -29,6 +29,7 @@ class RememberingTests(SynchronousTestCase):
     def test_contract(self) -> None:
         """The dialect is what it is said to be."""
         self.assertTrue(verifyObject(IDialect, OPENAI_RESPONSES))
+        self.assertTrue(verifyObject(IReferring, OPENAI_RESPONSES))
         self.assertTrue(verifyObject(IRemembering, OPENAI_RESPONSES))
 
     def test_previous(self) -> None:
