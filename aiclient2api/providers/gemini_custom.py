@@ -96,7 +96,7 @@ class GeminiCustom:
         )
 
     def _path(self, model: str) -> str:
-        if {".", ".."} & set(model.split("/")):
+        if {".", ".."} & set(model.replace("\\", "/").split("/")):
             raise InvalidRequest(
                 f"{self.name} has no model of that name: a model id has no '..' in it.",
                 code="model_not_found",

@@ -86,7 +86,8 @@ def path_segment(text: str) -> str:
 
     :raise InvalidRequest: if a URL would take parts of it for steps to another place.
     """
-    if not _STEPS.isdisjoint(text.split("/")):
+    # Some servers take a backslash for a slash, also one that was quoted.
+    if not _STEPS.isdisjoint(text.replace("\\", "/").split("/")):
         raise InvalidRequest(
             "A model's name has no parts '.' or '..' between its slashes; send its real name.",
             code="invalid_value",

@@ -7,6 +7,7 @@ reaches an upstream, and whoever comes next is served as if nothing had been.
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from aiclient2api.testing import (
 )
 from tests.live.gateway import KEY, LiveGateway, Reply, raw_exchange
 from tests.live.measure import RawClient, front, now, parsed, pause, until
+from tests.test_smuggling import MALFORMED
 
 LIMIT = 1_000_000
 TOO_MUCH = 20_000_000
@@ -112,8 +114,13 @@ class SlowTests(HostileTests):
     async def test_slow_head(self) -> None:
         """A head that never ends is cut off on time, however steadily it drips."""
         gateway = await self.started(timeouts={"upload": 0.4})
-        for start in (b"", b"POS", b"POST / HTTP/1.1\r\nhost: x\r\n"):
-            answer, seconds = await self.dripped(gateway, start, b"x")
+        for start, drip in (
+            (b"", b"x"),
+            (b"POS", b"x"),
+            (b"POST / HTTP/1.1\r\nhost: x\r\n", b"x"),
+            (b"", b"\n"),
+        ):
+            answer, seconds = await self.dripped(gateway, start, drip)
             self.assertTrue(answer.startswith(b"HTTP/1.1 408 "), answer)
             self.assertLess(seconds, 3)
         await self.assert_unharmed(gateway)
@@ -323,6 +330,58 @@ class MalformedTests(HostileTests):
         self.assertEqual(b"".join(frames), rest)
 
 
+class SmugglingTests(HostileTests):
+    """Requests in which another one hides, with a right key in both of them."""
+
+    async def test_the_whole_table(self) -> None:
+        """Each is a bare 400 on a connection that closes; no upstream hears of either."""
+        gateway = await self.started()
+        length = b"content-length: %d" % len(BODY)
+        hidden = post(BEARER.strip(), length, body=BODY)
+        for number, raw in enumerate(MALFORMED):
+            asked = raw.replace(b" /p", b" " + CHAT.encode(), 1)
+            asked = asked.replace(b"Host: h\r\n", b"Host: h\r\n" + BEARER, 1) + hidden
+            wire = await gateway.connect()
+            at = number % len(asked)
+            wire.send(asked[:at])
+            await pause(0)
+            wire.send(asked[at:])
+            answer = await wire.until_closed().addTimeout(5, _REACTOR)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), (asked[:200], answer))
+            self.assertEqual(1, answer.count(b"HTTP/1.1 "), asked[:200])
+        self.assertGreater(len(MALFORMED), 100)
+        await self.assert_unharmed(gateway)
+
+    async def test_a_compressed_body(self) -> None:
+        """A bomb stays closed: a 415 in the caller's dialect says what to do."""
+        gateway = await self.started()
+        bomb = gzip.compress(bytes(LIMIT * 200))
+        headers = (*gateway.bearer, ("content-encoding", "gzip"))
+        for path in (CHAT, "/v1/messages", "/v1/responses", "/v1beta/models/m:generateContent"):
+            reply = await gateway.request("POST", path, headers, bomb)
+            self.assertEqual(415, reply.status)
+            self.assertIn("uncompressed", reply.json()["error"]["message"])
+        await self.assert_unharmed(gateway)
+
+    async def test_upgrades_and_expectations(self) -> None:
+        """Nobody is led to another protocol, and what is expected in vain is passed over."""
+        gateway = await self.started()
+        for lines in (
+            (b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAM"),
+            (b"connection: Upgrade", b"upgrade: websocket", b"sec-websocket-version: 13"),
+            (b"expect: a-miracle",),
+            (b"expect: 100-continue, a-miracle",),
+        ):
+            wire = await gateway.connect()
+            length = b"content-length: %d" % len(BODY)
+            wire.send(post(BEARER.strip(), length, *lines, body=BODY))
+            reply = await wire.reply()
+            self.assertEqual(200, reply.status, lines)
+            self.assertIsNone(reply.header(b"upgrade"))
+            self.assertNotIn(b" 101 ", bytes(wire.received))
+        await self.assert_unharmed(gateway, requests=4)
+
+
 class PathTests(HostileTests):
     """Targets that no client should send, and methods that some do."""
 
@@ -456,6 +515,25 @@ class PipelineTests(HostileTests):
         wire.send(get % b"/v1/models" + bad + self.stream("x") + get % b"/nowhere")
         statuses = [(await wire.reply()).status for _ in range(4)]
         self.assertEqual([200, 400, 200, 404], statuses)
+
+    async def test_a_flood_behind_a_stream(self) -> None:
+        """What waits is bounded: who sends more of it is cut off, and so is its upstream."""
+        gateway = await self.started()
+        chunks = [Chunk(frame) for frame in chat_chunks(["a"] * 5)]
+        held: Script = (STREAM_HEAD, *chunks[:3], Hold(), *chunks[3:], EndChunks())
+        gateway.answers["openai-custom"] = lambda request: held
+        wire = await gateway.connect()
+        wire.send(self.stream("first"))
+        await until(lambda: b"chatcmpl" in wire.received, what="the stream's beginning")
+        flood = self.stream("x" * 1000) * 100
+        while not wire.lost:
+            wire.send(flood)
+            await pause(0.01)
+        upstream = gateway.upstreams["openai-custom"]
+        await until(lambda: not front(gateway).in_flight, what="nothing in flight")
+        self.assertEqual(1, len(upstream.requests))
+        gateway.answers["openai-custom"] = lambda request: sse_reply(chat_chunks(["a"]))
+        await self.assert_unharmed(gateway, requests=1)
 
     def stream(self, name: str) -> bytes:
         """Return a request for a stream."""
