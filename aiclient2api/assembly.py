@@ -136,6 +136,7 @@ def build_setup(
         upload_seconds=timeouts.upload,
         cors_origins=settings.cors_origins,
         fallbacks=Fallbacks(settings.fallback_chains, settings.model_fallbacks),
+        on_cut=settings.on_cut,
         budget=budget,
         load=Load() if load is None else load,
         head_seconds=timeouts.head,

@@ -13,6 +13,7 @@ from typing import TypeVar
 import attrs
 
 from aiclient2api.policy import AUTO, Choice, Directory, split_prefix
+from aiclient2api.policy import matches as matches
 from aiclient2api.values import CustomModel, Sampling
 
 CHAIN = "providerFallbackChain"
@@ -139,23 +140,6 @@ def wider(
         return ()
     later = (target for target in targets[at + 1 :] if target.mapped)
     return tuple(target for target in later if (room(target) or 0) > short)
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Say whether *pattern* fits all of *name*; a name has no say in what that costs."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return pattern == name
-    if not name.startswith(first):
-        return False
-    at = len(first)
-    *middle, last = rest
-    for part in middle:
-        found = name.find(part, at)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return len(name) - at >= len(last) and name.endswith(last)
 
 
 def _first(table: Iterable[tuple[str, _T]], fits: Callable[[str], bool]) -> _T | None:

@@ -137,6 +137,23 @@ def split_prefix(model: str, names: Mapping[str, object]) -> tuple[str | None, s
     return None, model
 
 
+def matches(pattern: str, name: str) -> bool:
+    """Say whether *pattern* fits all of *name*; a name has no say in what that costs."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern == name
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    *middle, last = rest
+    for part in middle:
+        found = name.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return len(name) - at >= len(last) and name.endswith(last)
+
+
 def choose_provider(
     *,
     model: str,

@@ -121,6 +121,8 @@ class Traits:
     :ivar auto_tools_only: No other tool choice than ``auto`` is taken (Zhipu).
     :ivar media_in_results: A tool's answer may hold images.
     :ivar stream_usage: ``stream_options.include_usage`` is understood.
+    :ivar prefill: A last turn that is the model's is gone on with: what comes back begins
+        where it ends. True only where that is certain.
     :ivar family: Whose models these are, such as ``kimi``; empty for those of whoever made
         the dialect. What one family sealed no other is sent.
     """
@@ -133,6 +135,7 @@ class Traits:
     auto_tools_only: bool = False
     media_in_results: bool = False
     stream_usage: bool = True
+    prefill: bool = False
     family: str = ""
 
 
@@ -357,7 +360,7 @@ class Step:
 
     :ivar at: Seconds since the exchange began.
     :ivar what: ``target``, ``skipped``, ``chosen``, ``attempt``, ``retry``, ``waiting``,
-        ``refused`` or ``ended``.
+        ``cut``, ``resumed``, ``not resumed``, ``refused`` or ``ended``.
     :ivar account: The account's id, where it is about one.
     :ivar why: A few words, never a prompt or a key.
     :ivar status: What the upstream answered with, if it did.
@@ -475,7 +478,8 @@ class Outcome:
 
     :ivar how: ``complete``, ``failed``, ``truncated`` or ``cancelled``.
     :ivar seconds: From the request's parse to its end.
-    :ivar usage: What the upstream told, and nothing else.
+    :ivar usage: What the upstream told, and nothing else; of an answer that broke off and was
+        gone on with, what all of its runs told together.
     :ivar text: The answer's text, if an observer asked for it.
     :ivar spent: The same with all that it did not tell, to be booked.
     """

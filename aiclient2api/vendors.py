@@ -26,12 +26,15 @@ class Vendor:
     :ivar chat: Base URL of the OpenAI Chat Completions dialect.
     :ivar messages: Base URL of the Anthropic Messages dialect.
     :ivar models: Model ids known without asking; empty where there are too many.
+    :ivar partial: How the names of models begin that go on with a message of their own which
+        is marked as partial, in the Chat Completions dialect.
     """
 
     title: str
     chat: str
     messages: str
     models: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
 
 
 _KIMI_MODELS = (
@@ -46,6 +49,10 @@ _KIMI_MODELS = (
     "moonshot-v1-32k",
     "moonshot-v1-128k",
 )
+
+# https://platform.moonshot.ai/docs/guide/use-partial-mode-feature-of-kimi-api: not those that
+# think.
+_KIMI_PARTIAL = ("moonshot-v1-", "kimi-k2-0711", "kimi-k2-0905", "kimi-k2-turbo")
 
 _GLM_MODELS = (
     "glm-4.5",
@@ -66,12 +73,14 @@ VENDORS: Mapping[str, Vendor] = MappingProxyType(
             "https://api.moonshot.ai/v1",
             "https://api.moonshot.ai/anthropic",
             _KIMI_MODELS,
+            _KIMI_PARTIAL,
         ),
         "kimi-cn": Vendor(
             "Moonshot AI (Kimi), China",
             "https://api.moonshot.cn/v1",
             "https://api.moonshot.cn/anthropic",
             _KIMI_MODELS,
+            _KIMI_PARTIAL,
         ),
         "kimi-coding": Vendor(
             "Kimi coding plan",

@@ -30,7 +30,16 @@ LAYERS = {
         "accounts.selection",
         "upstream.hints",
     ],
-    3: ["fallbacks", "upstream", "oauth", "observe", "state", "timers", "accounts.store"],
+    3: [
+        "cut_routes",
+        "fallbacks",
+        "upstream",
+        "oauth",
+        "observe",
+        "state",
+        "timers",
+        "accounts.store",
+    ],
     4: ["providers"],
     5: [
         "exchange",

@@ -16,7 +16,6 @@ _bool, _list, _text, _file = read.yes_no, read.names, read.text, read.path
 _port = count(65535, 9090)
 
 LATER: tuple[Key[Any], ...] = (
-    later("on_cut", _text, "What to do with a stream that broke off."),
     later("admin_listen", anything, "Where the admin pages listen."),
     later("login_expiry", seconds(example=3600), "Seconds an admin login lasts."),
     later("login_max_attempts", count(), "Wrong passwords before a lock-out."),

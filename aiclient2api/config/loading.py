@@ -19,6 +19,7 @@ from aiclient2api.config import keys, pool_keys, pool_rules, privacy
 from aiclient2api.config.access import any_page, caller_keys, exposure, listeners, origins
 from aiclient2api.config.accounts import Kind, keys_of, kinds_of
 from aiclient2api.config.custom_models import custom_models
+from aiclient2api.config.cut_rules import on_cut
 from aiclient2api.config.fallbacks import model_targets, provider_chains
 from aiclient2api.config.files import (
     Document,
@@ -170,6 +171,7 @@ class _Load:
             health_alert_webhook_url=reading.take(pool_keys.HEALTH_ALERT_WEBHOOK_URL),
             fallback_chains=provider_chains(reading, names),
             model_fallbacks=model_targets(reading, names),
+            on_cut=on_cut(reading, names),
             custom_models=self._custom_models(reading, names, defaults),
             warnings=(),
         )

@@ -14,6 +14,7 @@ from typing import Any
 from aiclient2api.config import values as read
 from aiclient2api.config.key import Key, count, milliseconds, seconds
 from aiclient2api.config.values import Given
+from aiclient2api.cut_routes import WORDS
 
 STRATEGIES = ("round_robin", "least_recently_used", "least_busy", "fill_first", "weighted")
 """The ways to choose the next account; the first is the default."""
@@ -183,6 +184,14 @@ TARGET_PROVIDER: Key[str | None] = Key(
 )
 TARGET_MODEL = Key("target_model", read.text, "", "What it calls the model.", ("targetModel",))
 TARGET_KEYS: tuple[Key[Any], ...] = (TARGET_PROVIDER, TARGET_MODEL)
+_word = read.choice(*WORDS)
+CUT_WORD = Key("word", _word, WORDS[0], "What to do with a stream that broke off.")
+ON_CUT: Key[Mapping[str, Any] | str] = Key(
+    "on_cut",
+    read.object_or(_word, f"one of {', '.join(WORDS)}"),
+    WORDS[0],
+    "What to do with a stream that broke off: error or resume, or an object of routes.",
+)
 CUSTOM_MODELS_FILE_PATH: Key[Path | None] = Key(
     "custom_models_file_path", read.path, None, "The file that lists models of your own naming."
 )
@@ -207,6 +216,7 @@ POOL_KEYS: tuple[Key[Any], ...] = (
     HEALTH_ALERT_WEBHOOK_URL,
     PROVIDER_FALLBACK_CHAIN,
     MODEL_FALLBACK_MAPPING,
+    ON_CUT,
     CUSTOM_MODELS_FILE_PATH,
 )
 """Every key of ``config.json`` about several accounts at once."""

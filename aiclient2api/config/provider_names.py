@@ -41,6 +41,10 @@ class ProviderNames:
         self._tell(name, where)
         return False
 
+    def is_kind(self, name: str) -> bool:
+        """Say whether *name* is a provider's or a kind's, configured or not."""
+        return name in self.providers or base_of(name, self.kinds) is not None
+
     def check(self, name: str, where: str) -> None:
         """Tell the user if *name*, a kind of providers or a pattern, is no provider's."""
         if not is_pattern(name) and not self.all_of(name):

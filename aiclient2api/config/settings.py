@@ -16,6 +16,7 @@ from aiclient2api.config.pool_keys import STRATEGIES
 from aiclient2api.config.pool_rules import AffinityLimits, Probe, Rest, RetryBudget
 from aiclient2api.config.pools import ProviderConfig
 from aiclient2api.config.provider_names import fits, is_pattern
+from aiclient2api.cut_routes import OnCut
 from aiclient2api.values import CustomModel, SystemEdit
 
 
@@ -130,6 +131,7 @@ class Settings:
     :ivar retry_budget: None: no limit.
     :ivar fallback_chains: ``(provider, kind or pattern, (provider, ...))``.
     :ivar model_fallbacks: ``(model or pattern, ((provider or None, model), ...))``.
+    :ivar on_cut: Which streams are gone on with after they broke off.
     :ivar warnings: Sentences for the operator.
     """
 
@@ -169,6 +171,7 @@ class Settings:
     health_alert_webhook_url: str | None = attrs.field(repr=False)
     fallback_chains: Chains
     model_fallbacks: Targets
+    on_cut: OnCut
     custom_models: tuple[CustomModel, ...]
     warnings: tuple[str, ...]
 

@@ -125,6 +125,11 @@ class _Translator:
         for each in self._decoder.end():
             self._take(each)
 
+    def had_ended(self) -> bool:
+        """Say whether the end was told of; nothing may be read after that."""
+        left = () if self.finished is not None else self._decoder.end()
+        return self.finished is not None or any(isinstance(each, Finished) for each in left)
+
     def close(self) -> None:
         """Write the end, or the whole of an answer that is no stream."""
         assert self.finished is not None
@@ -305,6 +310,14 @@ class Translation:
             translator.close()
             self._keep()
         return self._taken()
+
+    def had_ended(self) -> bool:
+        """
+        Say whether the upstream told why its answer ended, although its body broke.
+
+        To be asked when nothing more is fed.
+        """
+        return self._translator.had_ended()
 
     def error_frame(self, error: GatewayError) -> bytes | None:
         """Return the record that tells of *error*, None where the framing has none."""

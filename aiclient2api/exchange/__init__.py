@@ -6,7 +6,8 @@ This is the face of the package; nothing outside it needs to know its rooms.
 
 from __future__ import annotations
 
-from aiclient2api.exchange.asking import Patience, retry_delay, without_secrets
 from aiclient2api.exchange.failover import Convert, Exchange, Way
+from aiclient2api.exchange.patience import Patience, retry_delay
+from aiclient2api.exchange.shown import without_secrets
 
 __all__ = ["Convert", "Exchange", "Patience", "Way", "retry_delay", "without_secrets"]

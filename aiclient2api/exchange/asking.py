@@ -8,7 +8,7 @@ exchange's business. It must never know HTTP on either side: requests go through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import attrs
@@ -16,9 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from aiclient2api.dialects.convert import Converted
-from aiclient2api.errors import Fault, RawReply, UpstreamError
-from aiclient2api.exchange.metering import Meter
+from aiclient2api.dialects.rescuing import Rescue
+from aiclient2api.errors import Fault, UpstreamError
+from aiclient2api.exchange import cuts
+from aiclient2api.exchange.metering import Meter, added
 from aiclient2api.exchange.opened import Opened
+from aiclient2api.exchange.patience import Patience, retry_delay, time_left
+from aiclient2api.exchange.shown import without_secrets
 from aiclient2api.interfaces import (
     IClientReply,
     IEnveloping,
@@ -29,13 +33,12 @@ from aiclient2api.interfaces import (
     IUpstreamResponse,
     IWatcher,
 )
-from aiclient2api.observe.redaction import SHORTEST, without, without_bytes
+from aiclient2api.observe.redaction import without_bytes
 from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.upstream.answers import ERROR_BODY_SECONDS, passed_headers, refusal
 from aiclient2api.upstream.deadlines import within
 from aiclient2api.upstream.relay import Clocks, Ending, Relay
 from aiclient2api.values import (
-    HELD_LIMIT,
     Account,
     Clock,
     Credential,
@@ -44,18 +47,11 @@ from aiclient2api.values import (
     Jitter,
     Step,
     UpstreamRequest,
+    Usage,
 )
 
 _T = TypeVar("_T")
 
-LONGEST_WAIT = 30.0
-"""Seconds: no wait of ours is longer; a longer ``Retry-After`` is the caller's to wait for."""
-
-LONGEST_PAUSE = 1.0
-"""Seconds to wait before asking the same account again while another one is free."""
-
-# A wrong base URL, and a bug of ours, answer the same however often one asks.
-_FINAL = frozenset({"no_answer", "redirected", "gateway_bug"})
 # A success with one of these has no body (RFC 9110, sections 15.3.5 and 15.3.6).
 _BODILESS = frozenset({204, 205})
 
@@ -67,96 +63,6 @@ _TYPES = {
     "whole": b"application/json; charset=utf-8",
 }
 
-_REPEATABLE = frozenset(
-    {Fault.UNREACHABLE, Fault.RESET, Fault.TRUNCATED, Fault.CAPACITY, Fault.SERVER}
-)
-
-
-@attrs.frozen
-class Patience:
-    """
-    How long and how often to try; seconds, 0 is off.
-
-    :ivar max_retries: Further attempts with one account (``request_max_retries``).
-    :ivar base_delay: Seconds before the first retry; doubles with each further one.
-    :ivar max_switches: Other accounts to ask (``credential_switch_max_retries``).
-    :ivar wait: How long to wait for an account that rests (``wait_for_account``).
-    :ivar held_bytes: How much of one answer is held at a time, to see whether it is whole.
-    """
-
-    max_retries: int = 3
-    base_delay: float = 1.0
-    response_headers: float = 600.0
-    first_event: float = 300.0
-    idle: float = 300.0
-    total: float = 0.0
-    held_bytes: int = HELD_LIMIT
-    max_switches: int = 5
-    wait: float = 10.0
-
-
-def retry_delay(
-    error: UpstreamError,
-    *,
-    tries: int,
-    plain: int,
-    patience: Patience,
-    left: float | None,
-    jitter: float,
-    alternative: bool = False,
-) -> float | None:
-    """
-    Return how many seconds to wait before asking the same account again, or None to stop.
-
-    A rate limit is waited for only if its hint is short; a plain 500 is tried once
-    more; what the caller, a filter or a credential is at fault for is final.
-
-    :param tries: Retries made so far.
-    :param plain: Attempts that ended in a plain 500, this one included.
-    :param left: Seconds the exchange has left, None for no limit.
-    :param jitter: In [0, 1): spreads the wait over half its length.
-    :param alternative: Whether another account could answer: then one is asked again once
-        at most, and nobody waits for long, nor for a rate limit at all.
-    """
-    if tries >= patience.max_retries or error.code in _FINAL:
-        return None
-    if error.fault is Fault.RATE_LIMIT:
-        if error.retry_after is None or alternative:
-            return None
-    elif error.fault not in _REPEATABLE or (error.status == 500 and plain > 1):
-        return None
-    delay: float = min(patience.base_delay * 2.0 ** min(tries, 60), LONGEST_WAIT)
-    delay *= 1 - jitter / 2
-    if error.retry_after is not None:
-        delay = max(error.retry_after, 0.0)
-        if delay > LONGEST_WAIT:
-            return None
-    if alternative and (tries or delay > LONGEST_PAUSE):
-        return None
-    if left is not None and delay >= left:
-        return None
-    return delay
-
-
-def without_secrets(error: UpstreamError, secrets: Sequence[str]) -> UpstreamError:
-    """Return *error* with every one of *secrets* cut out of what a client may see."""
-    if not any(len(secret) >= SHORTEST for secret in secrets):
-        return error
-    reply = error.reply
-    if reply is not None:
-        headers = tuple((name, without_bytes(value, secrets)) for name, value in reply.headers)
-        reply = RawReply(reply.status, headers, without_bytes(reply.body, secrets))
-    return UpstreamError(
-        without(error.message, secrets),
-        fault=error.fault,
-        status=error.status,
-        reply=reply,
-        code=None if error.code is None else without(error.code, secrets),
-        param=None if error.param is None else without(error.param, secrets),
-        retry_after=error.retry_after,
-        of_model=error.of_model,
-    )
-
 
 @attrs.define(eq=False)
 class Asking:
@@ -164,12 +70,14 @@ class Asking:
     The attempts of one lease.
 
     :ivar converted: The request in the provider's own dialect, and how its answer is read.
+    :ivar again: Returns the same afresh, as it is to be asked after an answer broke off.
     :ivar head: Returns what of the gateway's own stands in the head of the answer.
     :ivar alternative: Says whether another account could answer.
     :ivar may_retry: Says whether one more attempt after this error is in the budget.
     :ivar meter: Counts what the answers take.
     :ivar scrubber: What takes secrets out of errors, those of other accounts as well.
     :ivar watcher: The reader of the last answer, if there was one.
+    :ivar spent: What the runs before that one told of their tokens, if it goes on with them.
     """
 
     record: ExchangeRecord
@@ -185,8 +93,10 @@ class Asking:
     alternative: Callable[[], bool]
     may_retry: Callable[[UpstreamError], bool]
     meter: Meter
+    again: Callable[[], Coroutine[Any, Any, Converted]]
     scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
     watcher: IWatcher | None = attrs.field(default=None, init=False)
+    spent: Usage | None = attrs.field(default=None, init=False)
     _account: Account = attrs.field(init=False)
     _opened: bool = attrs.field(default=False, init=False)
     _relaying: Relay | None = attrs.field(default=None, init=False)
@@ -199,12 +109,18 @@ class Asking:
             own: Any = self._account.patience
             self.patience = attrs.evolve(self.patience, **own)
 
+    @property
+    def usage(self) -> Usage | None:
+        """What was told of the tokens so far."""
+        return added(self.spent, None if self.watcher is None else self.watcher.usage)
+
     async def run(self) -> Ending:
         """
         Ask until an answer has been sent or broken off. Cancelling closes the connection.
 
-        :raise UpstreamError: if nothing was sent to the client, and asking the same account
-            again makes no sense.
+        :return: `Ending.open` if somebody else is to go on with it.
+        :raise UpstreamError: if nothing was sent to the client, or somebody is to go on with
+            what was, and asking the same account again makes no sense.
         """
         tries = plain = 0
         refused: Credential | None = None
@@ -226,25 +142,21 @@ class Asking:
                     refused = self._account.credential
                     self._note("retry", "with a renewed credential")
                     continue
+                if self._without_prefill(error):
+                    self._note("retry", "without the text so far")
+                    self.converted = await self.again()
+                    continue
                 plain += error.status == 500
-                delay = retry_delay(
-                    error,
-                    tries=tries,
-                    plain=plain,
-                    patience=self.patience,
-                    left=time_left(self.record, self.patience, self.clock),
-                    jitter=self.jitter(),
-                    alternative=self.alternative(),
-                )
+                delay = self._delay(error, tries, plain)
                 if delay is None or not self.may_retry(error):
                     raise error from None
             else:
-                if ending.error is not None:
-                    ending = attrs.evolve(ending, error=self._discreet(ending.error))
-                said = ending.how if ending.error is None else _said(ending.error)
-                self._note("attempt", said, status=200)
-                self.observers.attempt(exchange=self.record, error=ending.error)
-                return ending
+                ending = self._ended(ending)
+                if ending.error is None or not ending.open:
+                    return ending
+                error, delay = ending.error, self._patient_delay(ending.error, tries)
+                if delay is None or not self.may_retry(error):
+                    return ending
             tries += 1
             self._note("retry", f"the same account in {delay:.1f} s")
             self._log.info(
@@ -255,6 +167,54 @@ class Asking:
                 delay=delay,
             )
             await _sleep(self.clock, delay)
+            if self._resuming:
+                self.converted = await self.again()
+
+    def _ended(self, ending: Ending) -> Ending:
+        """Note how an answer ended of which something was sent."""
+        if ending.error is not None:
+            ending = attrs.evolve(ending, error=self._discreet(ending.error))
+        said = ending.how if ending.error is None else _said(ending.error)
+        self._note("attempt", said, status=200)
+        self.observers.attempt(exchange=self.record, error=ending.error)
+        rescue = self.converted.rescue
+        if ending.open and ending.error is not None and rescue is not None:
+            record = self.record
+            rescue.broke(ending.error, (record.provider, record.model, record.account))
+            self.meter.shown()
+            self._note("cut", f"after {rescue.cut_at} characters")
+        return ending
+
+    def _delay(self, error: UpstreamError, tries: int, plain: int) -> float | None:
+        return retry_delay(
+            error,
+            tries=tries,
+            plain=plain,
+            patience=self.patience,
+            left=time_left(self.record, self.patience, self.clock),
+            jitter=self.jitter(),
+            alternative=self.alternative(),
+        )
+
+    def _patient_delay(self, error: UpstreamError, tries: int) -> float | None:
+        """Return how long to wait before the account goes on itself, None if others shall."""
+        rescue = self.converted.rescue
+        if rescue is None or cuts.hopeless(rescue, error) or self.alternative():
+            return None
+        return self._delay(error, tries, 0)
+
+    @property
+    def _resuming(self) -> bool:
+        """Say whether something of the answer was sent already."""
+        return self.converted.rescue is not None and self.converted.rescue.begun
+
+    def _without_prefill(self, error: UpstreamError) -> bool:
+        """Say whether to ask again, without giving the model the answer so far; once."""
+        rescue = self.converted.rescue
+        if rescue is None or not self.converted.continues or not cuts.refuses_prefill(error):
+            return False
+        rescue.prefills = False
+        return True
 
     def interrupt(self, error: UpstreamError) -> bool:
         """Break off an answer that has begun, with *error* at its end; say whether there is one."""
@@ -330,6 +290,8 @@ class Asking:
         self._opened = envelope is not None
         if envelope is not None:
             watcher = Opened(watcher, envelope)
+        if self._resuming:
+            self.spent = self.usage
         self.watcher = watcher
         self.meter.began(watcher, self.converted.request)
         left = time_left(self.record, self.patience, self.clock)
@@ -345,6 +307,7 @@ class Asking:
                 idle=self.patience.idle,
                 total=0.0 if left is None else max(left, 0.001),
             ),
+            leaves_open=self.converted.rescue is not None,
         )
         self._relaying = relay
         try:
@@ -366,7 +329,7 @@ class Asking:
 
     def _told(self, error: UpstreamError) -> UpstreamError:
         """Return *error* as the client may be told of it: in no dialect but its own."""
-        if self.converted.verbatim or error.reply is None:
+        if self.converted.native or error.reply is None:
             return error
         return UpstreamError(
             error.message,
@@ -381,19 +344,44 @@ class Asking:
     def _beginner(
         self, response: IUpstreamResponse, watcher: IWatcher
     ) -> Callable[[int | None], None]:
+        rescue = self.converted.rescue
+
         def begin(length: int | None) -> None:
+            if rescue is not None and rescue.begun:
+                self._resumed(rescue)
+                return
             headers = passed_headers(response.headers)
             headers = tuple((name, self.scrubber.data(value)) for name, value in headers)
             if self._opened or not self.converted.verbatim:
-                own = tuple(line for line in headers if line[0] in _OF_ANY_DIALECT)
+                whole = self.converted.native and not self._opened
+                own = tuple(
+                    line
+                    for line in headers
+                    if line[0] in _OF_ANY_DIALECT or (whole and line[0] != b"content-type")
+                )
                 headers = (*own, (b"content-type", _TYPES[watcher.framing]))
             if length is not None:
                 headers += ((b"content-length", b"%d" % length),)
             self.lease.answered()
             self.reply.begin(response.status, (*headers, *self.head()))
             self.observers.first_byte(exchange=self.record)
+            if rescue is not None:
+                rescue.begun = True
 
         return begin
+
+    def _resumed(self, rescue: Rescue) -> None:
+        """Note that the answer goes on, and have the client told at its end."""
+        self.lease.answered()
+        self.head()
+        how = "continued" if self.converted.continues else "repeated and verified"
+        where = f"after {rescue.cut_at} characters"
+        self._note("resumed", f"{how}, {where}")
+        record = self.record
+        rescue.comment(
+            f"resumed {where} ({how}) by provider {record.provider}, model {record.model},"
+            f" account {record.account}"
+        )
 
     def _note(self, what: str, why: str, status: int | None = None) -> None:
         self.record.steps.append(
@@ -422,13 +410,6 @@ class Asking:
             )
 
         return within(self.clock, seconds, waiting, late)
-
-
-def time_left(record: ExchangeRecord, patience: Patience, clock: Clock) -> float | None:
-    """Return the seconds an exchange has left, None for no limit."""
-    if not patience.total:
-        return None
-    return float(record.began + patience.total - clock.seconds())
 
 
 def _said(error: UpstreamError) -> str:

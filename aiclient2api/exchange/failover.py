@@ -18,17 +18,20 @@ from twisted.logger import Logger
 from aiclient2api.accounts.account import Kind, concerns_model, kind_of
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.dialects.convert import Converted
+from aiclient2api.dialects.rescuing import Rescue
 from aiclient2api.errors import (
     Fault,
     GatewayError,
     InvalidRequest,
-    NoAccount,
     ProviderUnavailable,
     UnknownModel,
     UpstreamError,
 )
-from aiclient2api.exchange.asking import Asking, Patience, time_left
-from aiclient2api.exchange.metering import Meter
+from aiclient2api.exchange import cuts
+from aiclient2api.exchange.asking import Asking
+from aiclient2api.exchange.metering import Meter, added
+from aiclient2api.exchange.patience import Patience, time_left
+from aiclient2api.exchange.telling import TROUBLE, passes, rank
 from aiclient2api.interfaces import (
     IAccountPool,
     IClientReply,
@@ -47,35 +50,6 @@ from aiclient2api.values import (
     Outcome,
     Step,
     Usage,
-)
-
-# What may come of an upstream in trouble: asking on adds to it. Anything else is one
-# account's own affair, and the next one has nothing to do with it.
-_TROUBLE = frozenset(
-    {
-        Fault.CAPACITY,
-        Fault.SERVER,
-        Fault.UNREACHABLE,
-        Fault.RESET,
-        Fault.TIMEOUT,
-        Fault.TRUNCATED,
-    }
-)
-
-# Of several errors the caller is told of the one that tells most: when to come back, then
-# that an upstream is in trouble; that a key of the operator's is wrong comes last.
-_RANK = (
-    Fault.RATE_LIMIT,
-    Fault.QUOTA,
-    Fault.CAPACITY,
-    Fault.SERVER,
-    Fault.TIMEOUT,
-    Fault.TRUNCATED,
-    Fault.RESET,
-    Fault.UNREACHABLE,
-    Fault.NOT_FOUND,
-    Fault.PERMISSION,
-    Fault.CREDENTIAL,
 )
 
 _ANY = ""
@@ -113,6 +87,8 @@ class Exchange:
     :ivar head: Returns what of the gateway's own stands in the head of the answer.
     :ivar wider: Returns the ways to go on with where the request was too long for one.
     :ivar affinity: Returns which conversation the request belongs to.
+    :ivar rescue: The client's answer, if it is to be gone on with after a cut, else None;
+        *convert* is to put it into what it returns.
     :ivar observers: Told of every step; never on the per-chunk path.
     :ivar scrubber: What takes secrets out of errors.
     """
@@ -130,6 +106,7 @@ class Exchange:
     wider: Callable[[Way], Sequence[Way]] = _none_wider
     affinity: Callable[[], Affinity | None] = lambda: None
     scrubber: Scrubber = attrs.field(factory=Scrubber, repr=False)
+    rescue: Rescue | None = None
     _meter: Meter = attrs.field(factory=Meter, init=False)
     _asked: dict[tuple[str, str], set[str]] = attrs.field(factory=dict, init=False)
     _last: Asking | None = attrs.field(default=None, init=False)
@@ -138,6 +115,7 @@ class Exchange:
     _switches: int = attrs.field(default=0, init=False)
     _trying: bool = attrs.field(default=False, init=False)
     _interrupted: UpstreamError | None = attrs.field(default=None, init=False)
+    _spent: Usage | None = attrs.field(default=None, init=False)
 
     _log = Logger()
 
@@ -152,13 +130,16 @@ class Exchange:
         self.observers.began(exchange=self.record)
         self.budget.working += 1
         try:
-            ending = await self._answered()
+            ending = await self._answered_or_cut()
         except CancelledError:
-            if self._interrupted is not None:
+            if self._interrupted is None:
+                self._ended("cancelled", None)
+                raise
+            if self.rescue is None or not self.rescue.begun:
                 self._ended("failed", self._interrupted)
                 raise self._interrupted from None
-            self._ended("cancelled", None)
-            raise
+            # Somebody was about to go on with an answer that had broken off.
+            ending = self._broken_off(self.rescue, self._interrupted, self._interrupted)
         except GatewayError as error:
             self._ended("failed", error)
             raise
@@ -178,7 +159,40 @@ class Exchange:
             Otherwise cancel `run`, which then raises *error*.
         """
         self._interrupted = error
+        if self.rescue is not None:
+            self.rescue.lose("the gateway had to stop")
         return self._last is not None and self._last.interrupt(error)
+
+    # --- an answer that broke off -------------------------------------------------
+
+    @property
+    def _cut(self) -> UpstreamError | None:
+        """What the answer broke off with, if it did after some of it was sent."""
+        return None if self.rescue is None else self.rescue.cut
+
+    async def _answered_or_cut(self) -> Ending:
+        try:
+            return await self._answered()
+        except GatewayError as error:
+            if self.rescue is None or self.rescue.cut is None:
+                raise
+            return self._broken_off(self.rescue, self.rescue.cut, error)
+
+    def _broken_off(self, rescue: Rescue, cut: UpstreamError, last: GatewayError) -> Ending:
+        """
+        End an answer that nobody goes on with, with the error that cut it.
+
+        :param last: What kept the last one from going on.
+        """
+        record = self.record
+        why = cuts.hopeless(rescue, cut) or last.message[:200]
+        self._note("not resumed", None, why=why)
+        if rescue.cut_by is not None:
+            record.provider, record.model, record.account = rescue.cut_by
+        rescue.comment(f"not resumed after {rescue.cut_at} characters")
+        self.reply.write(self.scrubber.data(rescue.error_frame(cut)))
+        self.reply.finish()
+        return Ending("truncated", cut)
 
     # --- who is asked -----------------------------------------------------------
 
@@ -286,11 +300,16 @@ class Exchange:
         record = self.record
         record.provider, record.model = way.provider.name, way.model
         record.account = lease.account.id
+        if self._cut is not None:
+            self._spent = added(self._spent, self._usage)
         self._last = None
         try:
             converted = await self.convert(way)
             asking = self._last = self._asking(way, lease, converted)
             ending = await asking.run()
+            if ending.open and ending.error is not None:
+                # Others may go on with it, as if nothing had been sent.
+                raise ending.error
         except UpstreamError as error:
             self._give_back(lease, error)
             self._worse(error)
@@ -310,7 +329,7 @@ class Exchange:
             lease.abandoned(usage=self._usage)
             raise
         if ending.error is None:
-            lease.succeeded(asking.watcher.usage if asking.watcher else None)
+            lease.succeeded(self._usage)
         else:
             self._give_back(lease, ending.error)
         return ending, None
@@ -331,6 +350,7 @@ class Exchange:
             may_retry=self._affordable,
             scrubber=self.scrubber,
             meter=self._meter,
+            again=lambda: self.convert(way),
         )
 
     def _begun(self, converted: Converted) -> Headers:
@@ -340,9 +360,11 @@ class Exchange:
         return self.head(self.record, converted)
 
     def _give_back(self, lease: ILease, error: UpstreamError) -> None:
-        # What came of a mere question says nothing of how answers would fare.
+        # What came of a mere question says nothing of how answers would fare, nor does it that
+        # a model does not say the same twice.
         telling = self._judging or error.fault is Fault.CREDENTIAL
-        if telling and error.code != "gateway_bug" and self._interrupted is None:
+        innocent = error.code == "gateway_bug" or cuts.differs(error)
+        if telling and not innocent and self._interrupted is None:
             lease.failed(error=error, usage=self._usage)
         else:
             lease.abandoned(usage=self._usage)
@@ -354,8 +376,7 @@ class Exchange:
 
     @property
     def _usage(self) -> Usage | None:
-        watcher = self._last.watcher if self._last is not None else None
-        return None if watcher is None else watcher.usage
+        return None if self._last is None else self._last.usage
 
     # --- whether to go on -------------------------------------------------------
 
@@ -366,6 +387,8 @@ class Exchange:
 
     def _go_on(self, way: Way, error: UpstreamError) -> None:
         """Raise what the caller is to be told, unless another account may be asked."""
+        if self.rescue is not None and self._cut is not None and cuts.hopeless(self.rescue, error):
+            raise error
         if error.fault is Fault.CONTEXT and self.wider(way):
             return
         if not self._judging or kind_of(error) is Kind.CALLERS_FAULT:
@@ -384,7 +407,7 @@ class Exchange:
 
     def _affordable(self, error: UpstreamError) -> bool:
         """Say whether asking on is in the budget, and take it from there."""
-        if self._trying or error.fault not in _TROUBLE:
+        if self._trying or error.fault not in TROUBLE:
             return True
         if not self.budget.allows():
             self._note("refused", None, why="the budget for further tries is used up")
@@ -396,7 +419,7 @@ class Exchange:
     def _worse(self, error: UpstreamError) -> None:
         """Keep the error that tells most."""
         old = self._error
-        if isinstance(old, UpstreamError) and _rank(old) < _rank(error):
+        if isinstance(old, UpstreamError) and rank(old) < rank(error):
             return
         record = self.record
         self._error, self._blamed = error, (record.provider, record.model, record.account)
@@ -407,7 +430,7 @@ class Exchange:
         assert error is not None, "nobody was asked and nobody refused"
         if self._blamed is not None and isinstance(error, UpstreamError):
             record.provider, record.model, record.account = self._blamed
-        if not _passes(error):
+        if not passes(error):
             return error
         back = (way.pool.soonest(model=way.model) for way in ways)
         soonest = min((seconds for seconds in back if seconds is not None), default=None)
@@ -440,21 +463,9 @@ class Exchange:
             outcome=Outcome(
                 how=how,
                 seconds=self.clock.seconds() - self.record.began,
-                usage=watcher.usage if watcher else None,
+                usage=added(self._spent, self._usage),
                 error=error,
                 text=watcher.text if watcher else "",
                 spent=self._meter.spent(generated=self._judging),
             ),
         )
-
-
-def _rank(error: UpstreamError) -> int:
-    final = kind_of(error) is Kind.CALLERS_FAULT
-    return -1 if final else _RANK.index(error.fault)
-
-
-def _passes(error: GatewayError) -> bool:
-    """Say whether it makes sense to come back later."""
-    if isinstance(error, UpstreamError):
-        return error.fault in _TROUBLE or error.fault in (Fault.RATE_LIMIT, Fault.QUOTA)
-    return isinstance(error, NoAccount)

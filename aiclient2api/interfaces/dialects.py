@@ -236,6 +236,7 @@ class IDialect(Interface):
     request_interface = Attribute("The dialect's sub-interface of `IWireRequest`.")
     endpoints = Attribute("Tuple of `Endpoint` this dialect answers on.")
     counts_tokens = Attribute("True if an upstream can be asked to count tokens (bool).")
+    comments = Attribute("True if its clients skip comments in a stream (bool).")
     name_rule = Attribute("The `conversation.tool_names.Rule` that names of tools obey.")
 
     def claims(*, headers: Mapping[bytes, bytes]) -> bool:

@@ -34,7 +34,7 @@ from aiclient2api.values import (
     UpstreamRequest,
     setting,
 )
-from aiclient2api.vendors import traits_of
+from aiclient2api.vendors import traits_of, vendor_of
 
 _BASE = "https://api.openai.com/v1"
 _KEPT = {"stored": "GET", "forget": "DELETE"}
@@ -74,7 +74,11 @@ class OpenAIAPI:
 
     def traits(self, *, model: str) -> Traits:
         """Say what is peculiar to *model*."""
-        return traits_of(model)
+        traits, vendor = traits_of(model), vendor_of(self.name, "openai-custom")
+        if vendor is not None and model.lower().startswith(vendor.partial):
+            # Only where the vendor itself is asked: others would not know the mark.
+            traits = attrs.evolve(traits, prefill=True)
+        return traits
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* for the wire."""

@@ -17,6 +17,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from aiclient2api.dialects.anthropic_messages import ANTHROPIC_MESSAGES
+from aiclient2api.dialects.anthropic_messages.models import goes_on
 from aiclient2api.errors import InvalidRequest, UpstreamError
 from aiclient2api.interfaces import IDialect, IProvider, IProviderFactory, IUpstream, IWireRequest
 from aiclient2api.observe.redaction import without_bytes
@@ -77,7 +78,7 @@ class ClaudeCustom:
 
     def traits(self, *, model: str) -> Traits:
         """Say what is peculiar to *model*."""
-        return traits_of(model)
+        return attrs.evolve(traits_of(model), prefill=goes_on(model))
 
     def prepare(self, *, request: IWireRequest, account: Account) -> UpstreamRequest:
         """Dress *request* for ``/v1/messages`` or ``/v1/messages/count_tokens``."""

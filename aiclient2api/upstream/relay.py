@@ -39,10 +39,12 @@ class Ending:
     How an answer ended after its head was sent.
 
     :ivar how: ``complete``, ``failed`` (the upstream said so) or ``truncated``.
+    :ivar open: True if the client was told neither an end nor an error: somebody may go on.
     """
 
     how: str
     error: UpstreamError | None = None
+    open: bool = False
 
 
 @attrs.frozen
@@ -69,6 +71,8 @@ class Relay(Protocol):
     :param begin: Sends the head to the client; given the body's length if known.
     :param clean: Takes the account's secrets out of an error record: an upstream may
         quote a key in one.
+    :param leaves_open: Whether an answer that breaks off is left as it is, for whoever reads
+        `done` to go on with, or to end.
     :ivar done: Fires with an `Ending`; fails with `UpstreamError` if nothing has
         reached the client, so that another attempt may be made. Cancelling it
         closes the upstream.
@@ -86,6 +90,7 @@ class Relay(Protocol):
         clean: Callable[[bytes], bytes],
         clock: Clock,
         clocks: Clocks,
+        leaves_open: bool = False,
     ) -> None:
         self._response = response
         self._watcher = watcher
@@ -94,6 +99,7 @@ class Relay(Protocol):
         self._clean = clean
         self._clock = clock
         self._clocks = clocks
+        self._leaves_open = leaves_open
         self._held: list[bytes] = []
         self._held_size = 0
         self._begun = False
@@ -189,6 +195,9 @@ class Relay(Protocol):
         if not self._begun:
             self.done.errback(error)
             return
+        if self._leaves_open:
+            self.done.callback(Ending("truncated", error, open=True))
+            return
         try:
             frame = self._watcher.error_frame(error)
             if frame is None:
@@ -208,8 +217,12 @@ class Relay(Protocol):
         # The watcher knows for certain only once it has seen a byte.
         return bool(self._watcher.framing == "whole")
 
+    def _catching_up(self) -> bool:
+        # What is awaited then is no first event: the client has seen that long ago.
+        return self._leaves_open and self._reply.begun and self._watcher.events > 0
+
     def _hold(self, out: bytes) -> None:
-        if self._first is not None and self._whole():
+        if self._first is not None and (self._whole() or self._catching_up()):
             self._first_is_here()
         if out:
             self._held.append(out)
@@ -249,6 +262,9 @@ class Relay(Protocol):
             return
         self._stop()
         self._response.abort()
+        if self._leaves_open:
+            self.done.callback(Ending("failed", error, open=True))
+            return
         if self._watcher.framing == "sse":
             self._reply.finish()
         else:

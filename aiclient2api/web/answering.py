@@ -12,7 +12,9 @@ from functools import partial
 
 import attrs
 
+from aiclient2api.conversions import mendable
 from aiclient2api.dialects.convert import Converted, relayed
+from aiclient2api.dialects.rescuing import Rescue
 from aiclient2api.errors import Fault, GatewayError, NoAccount, UpstreamError
 from aiclient2api.exchange import Convert, Exchange, Way
 from aiclient2api.fallbacks import Target, targets, wider
@@ -57,6 +59,7 @@ class Answering:
     _affinity: Affinity | None = attrs.field(default=None, init=False)
     _keepers: tuple[str, ...] = attrs.field(default=(), init=False)
     _record: ExchangeRecord | None = attrs.field(default=None, init=False)
+    _rescue: Rescue | None = attrs.field(default=None, init=False)
 
     async def run(self) -> None:
         """Answer, estimate, or raise what the client is to be told."""
@@ -68,6 +71,9 @@ class Answering:
             self._estimate(found[0])
             return
         await self._find_keepers(found)
+        if await self._may_be_resumed(found):
+            limit = setup.patience.held_bytes
+            self._rescue = Rescue(comments=self.dialect.comments, limit=limit)
         try:
             await self._exchange([self._way(target) for target in found])
         except (UpstreamError, NoAccount) as error:
@@ -76,6 +82,27 @@ class Answering:
             if not counting or _callers(error):
                 raise
             self._estimate(Target(choice.provider, choice.model, choice.reason))
+
+    async def _may_be_resumed(self, found: Sequence[Target]) -> bool:
+        """Say whether the answer is gone on with after a cut, should there be one."""
+        wire, choice, custom = self.wire, self.choice, self.choice.custom
+        if wire.action != "generate" or wire.framing != "sse":
+            return False
+        names = [choice.model, wire.model]
+        if custom is not None:
+            names = [custom.id, custom.alias or custom.id, choice.model]
+        if not self.setup.on_cut.resumes(choice.provider, names):
+            return False
+        remembering = remembering_of(self.setup, self.caller, self.dialect)
+        provider = self.setup.seat(found[0].provider).provider
+        named = provider.name if self._is_spoken_by(provider) else None
+        try:
+            wire = await remembering.continued(wire, verbatim=named)
+        except GatewayError:
+            # The client is told of that on the way that every request takes.
+            return False
+        # One that goes on from an answer which only its upstream knows cannot be read.
+        return mendable(wire)
 
     def _reachable(self) -> Sequence[Target]:
         """
@@ -139,6 +166,7 @@ class Answering:
             wider=self._wider,
             affinity=self._conversation,
             scrubber=setup.scrubber,
+            rescue=self._rescue,
         )
         self.request.break_off = exchange.interrupt
         try:
@@ -179,6 +207,7 @@ class Answering:
             model=self.wire.model,
             caller=self.caller.id,
             keep=partial(remembering.keep, wire),
+            rescue=self._rescue,
         )
         if not converted.verbatim or not remembering.applies:
             return converted

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from aiclient2api.accounts.budget import RetryBudget
 from aiclient2api.conversions import Conversions
+from aiclient2api.cut_routes import OnCut
 from aiclient2api.errors import ProviderUnavailable
 from aiclient2api.exchange import Patience
 from aiclient2api.fallbacks import Fallbacks
@@ -58,6 +59,7 @@ class Setup:
     :ivar answers: Answers that later requests may refer to; None if none are kept.
     :ivar given: To whom upstreams gave the ids of what they keep; None if nobody knows.
     :ivar fallbacks: Who is asked where the first choice cannot answer.
+    :ivar on_cut: Which streams are gone on with after they broke off.
     :ivar budget: How much of the traffic may be further tries; one for all requests.
     :ivar affinity: Whether conversations stay with their account.
     :ivar known: Fires once it is known how the accounts fare.
@@ -85,6 +87,7 @@ class Setup:
     upload_seconds: float
     given: Given | None = None
     fallbacks: Fallbacks = attrs.field(factory=Fallbacks)
+    on_cut: OnCut = attrs.field(factory=OnCut)
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     load: Load = attrs.field(factory=Load)
     head_seconds: float = 0.0

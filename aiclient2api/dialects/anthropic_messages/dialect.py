@@ -56,6 +56,7 @@ class AnthropicMessages:
     title = "Anthropic Messages"
     request_interface = IAnthropicMessagesRequest
     counts_tokens = True
+    comments = True
     name_rule = PLAIN64
     endpoints = (
         Endpoint("POST", "/v1/messages", "generate"),

@@ -95,6 +95,13 @@ _UNNUMBERED = {"mythos": (4, 7)}
 """The version of a family's models that have none in their names."""
 
 
+def goes_on(name: str) -> bool:
+    """Say whether the model of that name is known to go on with an assistant's turn."""
+    model = model_of(name)
+    # Of a model that is not known nobody knows a limit either.
+    return model.claude and model.prefill and model.limit is not None
+
+
 def model_of(name: str) -> Model:
     """Return what the model of that name takes, whoever serves it."""
     found = _NAME.search(name.lower())

@@ -67,6 +67,8 @@ class Gemini:
     )
 
     counts_tokens = True
+    # Google's own library takes a line that is no data for JSON.
+    comments = False
     name_rule = tool_names.GEMINI
 
     def claims(self, *, headers: Mapping[bytes, bytes]) -> bool:

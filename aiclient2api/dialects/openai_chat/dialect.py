@@ -55,6 +55,7 @@ class OpenAIChat:
     title = "OpenAI Chat Completions"
     request_interface = IOpenAIChatRequest
     counts_tokens = False
+    comments = True
     name_rule = NAME_RULE
     endpoints = (
         Endpoint("POST", "/v1/chat/completions", "generate"),

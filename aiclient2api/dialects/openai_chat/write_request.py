@@ -86,7 +86,12 @@ def write_request(conversation: Conversation) -> ChatRequest:
         )
     losses = [*position, *order.losses, *out.losses, *unformed]
     if out.messages[-1]["role"] == "assistant":
-        losses.append("prefill")
+        # https://platform.moonshot.ai/docs/guide/use-partial-mode-feature-of-kimi-api, which
+        # does not go together with a form for the answer.
+        if asked.traits.prefill and not form:
+            out.messages[-1]["partial"] = True
+        else:
+            losses.append("prefill")
     document: dict[str, Any] = {"model": asked.model, "messages": out.messages}
     if asked.streaming:
         document["stream"] = True

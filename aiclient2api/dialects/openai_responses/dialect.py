@@ -57,6 +57,7 @@ class OpenAIResponses:
         Endpoint("DELETE", "/v1/responses/<path:rest>", "forget"),
     )
     counts_tokens = False
+    comments = True
     name_rule = NAME_RULE
 
     def claims(self, *, headers: Mapping[bytes, bytes]) -> bool:
