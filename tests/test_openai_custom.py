@@ -65,6 +65,20 @@ class OpenAICustomTests(SynchronousTestCase):
         provider, _ = provider_of(openai_custom, name=name)
         self.assertIn("glm-4.5", provider.known_models)
 
+    def test_who_goes_on(self) -> None:
+        """Moonshot's models that do not think, and only where Moonshot itself is asked."""
+        for name, model, wanted in (
+            ("openai-custom-kimi", "moonshot-v1-8k", True),
+            ("openai-custom-kimi-cn", "kimi-k2-0905-preview", True),
+            ("openai-custom-kimi", "kimi-k2.5", False),
+            ("openai-custom-kimi", "kimi-k2-thinking", False),
+            ("openai-custom-kimi", "m", False),
+            ("openai-custom-glm", "moonshot-v1-8k", False),
+            ("openai-custom", "moonshot-v1-8k", False),
+        ):
+            provider, _ = provider_of(openai_custom, name=name)
+            self.assertEqual(provider.traits(model=model).prefill, wanted, (name, model))
+
     def test_no_vendor(self) -> None:
         """Any other grouped name implies nothing."""
         for name in ("openai-custom", "openai-custom-b", "openai-custom-kimi-2"):

@@ -7,7 +7,7 @@ from typing import get_args
 from anthropic.types.model import Model as SDKModel
 from twisted.trial.unittest import SynchronousTestCase
 
-from aiclient2api.dialects.anthropic_messages.models import model_of
+from aiclient2api.dialects.anthropic_messages.models import goes_on, model_of
 
 
 class ModelTests(SynchronousTestCase):
@@ -68,6 +68,13 @@ class ModelTests(SynchronousTestCase):
             model = model_of(name)
             self.assertEqual((model.claude, model.limit, model.usual), (claude, None, 8192), name)
             self.assertEqual((model.thinks, model.forced, model.prefill), ("budget", True, True))
+
+    def test_who_goes_on(self) -> None:
+        """With a turn of its own: Claude before 4.6, and nobody of whom that is not known."""
+        for name in ("claude-3-5-haiku-20241022", "claude-sonnet-4-5", "claude-opus-4-1-20250805"):
+            self.assertTrue(goes_on(name), name)
+        for name in ("claude-opus-4-6", "claude-sonnet-5", "claude-latest", "glm-4.6", "", "m"):
+            self.assertFalse(goes_on(name), name)
 
     def test_how_thoughts_end(self) -> None:
         """Each family has its own way, and some have none."""

@@ -12,6 +12,7 @@ from aiclient2api.conversation.request import (
     File,
     Image,
     Inline,
+    OutputFormat,
     Part,
     Reasoning,
     Refusal,
@@ -291,6 +292,15 @@ class MessageTests(SynchronousTestCase):
         told, losses = messages(HI, _model(Text("{")))
         self.assertEqual(told[-1], {"role": "assistant", "content": "{"})
         self.assertEqual(losses, ("prefill",))
+
+    def test_a_prefill_that_is_gone_on_with(self) -> None:
+        """Where the vendor takes the mark; not together with a form for the answer."""
+        talk, takes = (HI, _model(Text("{"))), Traits(prefill=True)
+        told, losses = messages(*talk, traits=takes, judged=False)
+        self.assertEqual(told[-1], {"role": "assistant", "content": "{", "partial": True})
+        self.assertEqual(losses, ())
+        told, losses = messages(*talk, traits=takes, output=OutputFormat())
+        self.assertEqual((told[-1], losses[-1]), ({"role": "assistant", "content": "{"}, "prefill"))
 
     def test_nothing_is_said(self) -> None:
         """A request without a message is refused here, with a sentence."""
