@@ -14,19 +14,24 @@ from types import FrameType
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService
-from twisted.application.strports import service as listener
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from aiclient2api.config import Settings
 from aiclient2api.draining import Clients, Drain, Haste
 from aiclient2api.errors import ConfigurationError
+from aiclient2api.handing import HandingOver, TakingOver
+from aiclient2api.listeners import Listener, matched
+from aiclient2api.pidfile import PidFile
 from aiclient2api.values import Clock
 from aiclient2api.web.setup import Setup
 from aiclient2api.web.site import GatewaySite
 
 IDLE = 0.5
 """Seconds a kept connection must have been idle before it is closed at a stop."""
+
+IDLE_AFTER_HAND_OVER = 5.0
+"""The same where nobody is in a hurry: most clients send their next request sooner."""
 
 FIXED = (
     "listen",
@@ -72,6 +77,12 @@ class World(Protocol):
     def settle(self) -> None:
         """Begin nothing any more of one's own accord: no probe, no renewal, no reload."""
 
+    def hold(self) -> Deferred[Any]:
+        """Write what is known of accounts, and no more of it: another process will."""
+
+    def resume(self) -> None:
+        """Take `hold` back."""
+
     def close(self) -> Deferred[Any]:
         """Let go of upstream connections; flush the observers."""
 
@@ -82,24 +93,48 @@ class Gateway(MultiService):
 
     :param world: All parts, not yet started.
     :param announce: Called once everything listens, with the addresses.
+    :param handing: Hands over to the next process; None: none can take over.
+    :param taking: Takes over from the process before.
     """
 
     _log = Logger()
 
-    def __init__(self, world: World, announce: Callable[[Sequence[object]], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        announce: Callable[[Sequence[object]], None],
+        *,
+        handing: HandingOver | None = None,
+        taking: TakingOver | None = None,
+        pid_file: PidFile | None = None,
+    ) -> None:
         super().__init__()
+        self._handing = handing
+        self._taking = taking
+        self._pid_file = PidFile({}) if pid_file is None else pid_file
+        self._handed: Sequence[str] | None = None
+        self._inherited: list[Listener] = []
         self._world = world
         self._announce = announce
         self._old_signals: dict[int, Any] = {}
         self._drain: Drain | None = None
         self._by_hand = False
         self._started = world.settings()
+        self._listeners: list[Listener] = []
         for description in self._started.listen:
-            child = listener(description, world.site, reactor=world.reactor)
-            # A port that is taken must end the start, not a line in a log.
-            child._raiseSynchronously = True
-            child.setName(f"listen {description}")
+            child = Listener(description, world.site, world.reactor, expecting=taking is not None)
+            child.setName(f"listen {description} {len(self._listeners)}")
             child.setServiceParent(self)
+            self._listeners.append(child)
+
+    def privilegedStartService(self) -> None:
+        """Take over what there is to take over, and bind the rest."""
+        if self._taking is not None:
+            wanted = [child.description for child in self._listeners]
+            for place, descriptor in matched(wanted, self._taking.take()).items():
+                self._listeners[place].inherit(descriptor)
+                self._inherited.append(self._listeners[place])
+        super().privilegedStartService()
 
     def startService(self) -> None:
         """
@@ -110,12 +145,30 @@ class Gateway(MultiService):
         does the process run as the user that is to own them.
         """
         self._world.open()
+        if self._taking is not None:
+            # All that could go wrong has not. What is known of the accounts is read when
+            # the reactor runs, which is after the other process has written it.
+            self._taking.ready([child.description for child in self._inherited])
         super().startService()
         self._catch(signal.SIGHUP, self._hung_up)
         # The reactor sets its own first, which would end the process by the same signal
         # in the end, and log a fault for a second one.
-        self._world.reactor.callWhenRunning(self._catch_stops)
-        self._announce([port.getHost() for port in self._ports()])
+        self._world.reactor.callWhenRunning(self._running)
+        self._announce([child.port.getHost() for child in self._listeners])
+
+    def _running(self) -> None:
+        """Go on where only a running process can."""
+        self._catch_stops()
+        if self._taking is not None:
+            try:
+                self._pid_file.take()
+            except OSError as error:
+                self._log.error("The pid file keeps its other name: {error}", error=error)
+            self._taking.accepting()
+            for child in self._inherited:
+                child.settle()
+        if self._handing is not None:
+            self._handing.start(self)
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fire when everything has let go."""
@@ -154,13 +207,34 @@ class Gateway(MultiService):
     def _hung_up(self, number: int, frame: FrameType | None) -> None:
         self._world.reactor.callFromThread(self.reload)
 
-    def _ports(self) -> list[Any]:
-        ports = []
-        for child in self.services:
-            waiting = getattr(child, "_waitingForPort", None)
-            if waiting is not None and hasattr(waiting, "result"):
-                ports.append(waiting.result)
-        return ports
+    # --- handing over, see `handing.Giver` --------------------------------------
+
+    def shared(self) -> Sequence[tuple[str, int]]:
+        """Return what listens. It is another process's too from now on."""
+        for child in self._listeners:
+            child.share()
+        return [(child.description, child.descriptor) for child in self._listeners]
+
+    def hold(self) -> Deferred[Any]:
+        """Write what is known of the accounts for the process that takes over."""
+        return self._world.hold()
+
+    def resume(self) -> None:
+        """Go on as if nobody had wanted to take over."""
+        self._world.resume()
+        self._pid_file.restore()
+
+    def let_go(self, taken: Sequence[str]) -> None:
+        """Let in nobody any more, finish what is under way, and exit."""
+        self._handed = taken
+        self._pid_file.leave()
+        if self._drain is None:
+            self._world.reactor.stop()
+
+    def hurry(self) -> None:
+        """The process that has taken over stops, so this one has no more time than that."""
+        if self._drain is not None:
+            self._drain.hurry(self._world.settings().stop.grace)
 
     # --- stopping ---------------------------------------------------------------
 
@@ -195,17 +269,33 @@ class Gateway(MultiService):
             self._drain.hurry()
 
     async def _stop(self) -> None:
-        world, stop = self._world, self._world.settings().stop
+        world = self._world
         world.settle()
-        haste = Haste(
-            delay=0.0 if self._by_hand else stop.delay,
-            grace=stop.grace,
-            idle=0.0 if self._by_hand else IDLE,
-        )
-        self._drain = Drain(
-            world.clients, world.clock, haste, lambda: MultiService.stopService(self)
-        )
+        self._drain = Drain(world.clients, world.clock, self._haste(), self._stop_listening)
+        if self._taking is not None:
+            self._taking.stopping()
+        if self._handing is not None:
+            self._handing.stop()
         await self._drain.run()
         await world.close()
+        if self._taking is not None:
+            self._taking.close()
         for number in tuple(self._old_signals):
             self._release(number)
+
+    def _haste(self) -> Haste:
+        stop = self._world.settings().stop
+        if self._handed is not None:
+            return Haste(grace=stop.hand_over, idle=IDLE_AFTER_HAND_OVER)
+        if self._by_hand:
+            return Haste(grace=stop.grace)
+        return Haste(delay=stop.delay, grace=stop.grace, idle=IDLE)
+
+    def _stop_listening(self) -> Deferred[Any]:
+        left = list(self._handed or ())
+        for child in self._listeners:
+            if child.description in left:
+                left.remove(child.description)
+                child.leave()
+        stopped: Deferred[Any] = MultiService.stopService(self)
+        return stopped

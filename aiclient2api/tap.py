@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.following import FollowedFile
+from aiclient2api.handing import HandingOver, TakingOver
 from aiclient2api.headroom import Headroom
 from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
 from aiclient2api.logfile import PREFIX_VARIABLE as SYSLOG_PREFIX
@@ -51,6 +53,7 @@ from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.observe.traces import Traces
 from aiclient2api.observe.usage import UsageBook
 from aiclient2api.observe.webhook import Webhook
+from aiclient2api.pidfile import PidFile
 from aiclient2api.probes import Probes
 from aiclient2api.renewals import Renewals
 from aiclient2api.scrubbing import IN_FORCE, passwords_in, secrets_of
@@ -97,12 +100,22 @@ class Options(usage.Options):
         if not flag.repeatable
     ]
 
+    optFlags = [
+        [
+            "take-over",
+            None,
+            "Take the listeners over from the gateway that runs with the same --state-dir, if "
+            "there is one; it finishes what it has begun.",
+        ]
+    ]
+
     def __init__(self, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         super().__init__()
         self.environ = dict(os.environ if environ is None else environ)
         self.cwd = Path.cwd() if cwd is None else cwd
         self.repeated: dict[str, list[str]] = {}
         self.settings: Settings | None = None
+        self.pid_file = PidFile({})
         self.factories = provider_factories()
 
     def opt_listen(self, description: str) -> None:
@@ -156,9 +169,13 @@ class Options(usage.Options):
             print_faults(error)
             raise SystemExit(2) from None
         if self.parent is not None:
+            self.pid_file = PidFile(self.parent)
             self._teach(self.parent)
 
     def _teach(self, twistd: Any) -> None:
+        if self["take-over"]:
+            # twistd would not start beside a process whose pid file this is.
+            self.pid_file.stand_by()
         # Only where the user said nothing: twistd's own log file would be readable by
         # everyone and turn itself over at 1 MB.
         if twistd.get("umask") is None:
@@ -412,6 +429,9 @@ class World:
         settings = self._settings
         self._opened = True
         setup = self.use(settings)
+        with suppress(OSError):
+            # Whoever cannot use it says so.
+            statedir.make_state_dir(settings.state_dir)
         self._store.start()
         self._pools.open()
         for name, seat in setup.seats.items():
@@ -431,6 +451,14 @@ class World:
         self._followed.stop()
         self._probes.stop()
         self._renewals.stop()
+
+    def hold(self) -> Deferred[Any]:
+        """See `service.World`."""
+        return self._accounts.hold()
+
+    def resume(self) -> None:
+        """See `service.World`."""
+        self._accounts.release()
 
     def close(self) -> Deferred[Any]:
         """See `service.World`."""
@@ -521,4 +549,11 @@ def makeService(options: Options) -> Gateway:
     if out is not None and "INVOCATION_ID" in options.environ and not out.isatty():
         # Under an init system standard output is a journal: no key goes there.
         out = None
-    return Gateway(world, lambda addresses: world.announce(addresses, out=out))
+    folder = options.settings.state_dir
+    return Gateway(
+        world,
+        lambda addresses: world.announce(addresses, out=out),
+        handing=HandingOver(reactor=reactor, clock=reactor, directory=folder),
+        taking=TakingOver(folder) if options["take-over"] else None,
+        pid_file=options.pid_file,
+    )

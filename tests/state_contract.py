@@ -351,6 +351,27 @@ class StoreContract(StoreFixture):
         await self.restart()
         self.assertEqual(await self.found("a"), ["a"])
 
+    async def test_all_is_written(self) -> None:
+        """Whoever waits for it has another process find what was put, the last of it too."""
+        for key in ("a", "b"):
+            self.put(key)
+            await self.store.flushed()
+        self.put("c")
+        first, second = self.store.flushed(), self.store.flushed()
+        self.put("d")
+        await first
+        await second
+        await self.store.flushed()
+        await self.store.flushed()
+        if self.outlives:
+            other = self.made()
+            other.start()
+            self.addCleanup(other.close)
+            told = await other.scan(namespace="n", owner="o")
+            self.assertEqual(sorted(told), ["a", "b", "c", "d"])
+        await self.store.close()
+        await self.store.flushed()
+
     async def test_after_the_end(self) -> None:
         """Nothing is kept, nothing is found, nothing is raised."""
         self.put("a")

@@ -73,6 +73,31 @@ class AccountStoreTests(SynchronousTestCase):
 
         self.patch(self.store, "put", noted)
 
+    def test_what_is_held_back_waits(self) -> None:
+        """All that was known is written first; then nothing, until nobody has taken over."""
+        self.accounts.mark("p", "a", returns(b"1"))
+        self.successResultOf(self.accounts.hold())
+        self.assertEqual(self.puts, [("p", "a", b"1")])
+        self.accounts.mark("p", "a", returns(b"2"))
+        self.accounts.now("p", "b", b"3")
+        self.accounts.flush()
+        self.clock.advance(60)
+        self.assertEqual(len(self.puts), 1)
+        self.accounts.release()
+        self.assertEqual(self.puts[1:], [("p", "a", b"2"), ("p", "b", b"3")])
+        self.accounts.mark("p", "a", returns(b"4"))
+        self.clock.advance(60)
+        self.assertEqual(self.puts[-1], ("p", "a", b"4"))
+
+    def test_what_is_held_back_never_takes_the_place_of_what_is_newer(self) -> None:
+        """A process that was taken over from drops it at its end."""
+        self.successResultOf(self.accounts.hold())
+        self.accounts.mark("p", "a", returns(b"old"))
+        self.accounts.now("p", "b", b"old")
+        self.accounts.close()
+        self.clock.advance(60)
+        self.assertEqual(self.puts, [])
+
     def loaded(self, provider: str = "p") -> dict[str, bytes]:
         """Return what is known."""
         found: dict[str, bytes] = self.successResultOf(self.accounts.load(provider))

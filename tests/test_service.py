@@ -138,6 +138,15 @@ class World:
         """Note it."""
         self.steps.append("settle")
 
+    def hold(self) -> Deferred[None]:
+        """Note it."""
+        self.steps.append("hold")
+        return succeed(None)
+
+    def resume(self) -> None:
+        """Note it."""
+        self.steps.append("resume")
+
     def close(self) -> Deferred[None]:
         """Note it, with whether anything was still listening."""
         self.steps.append("close")

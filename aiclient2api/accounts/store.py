@@ -40,7 +40,7 @@ class AccountStore:
         self._marked: dict[_Name, Callable[[], bytes]] = {}
         self._too_large: set[_Name] = set()
         self._waiting: IDelayedCall | None = None
-        self._closed = False
+        self._closed = self._held = False
         store.limit(namespace=NAMESPACE, total=TOTAL, one=ONE)
 
     def load(self, provider: str) -> Deferred[dict[str, bytes]]:
@@ -63,12 +63,15 @@ class AccountStore:
         if self._closed:
             return
         self._marked[provider, id] = encode
-        if self._waiting is None:
+        if self._waiting is None and not self._held:
             self._waiting = self._clock.callLater(FLUSH_SECONDS, self.flush)
 
     def now(self, provider: str, id: str, value: bytes) -> None:
         """Keep a value at once, instead of what was marked before: it may not be lost."""
         if self._closed:
+            return
+        if self._held:
+            self._marked[provider, id] = lambda: value
             return
         self._marked.pop((provider, id), None)
         self._put((provider, id), value)
@@ -81,7 +84,9 @@ class AccountStore:
         return forgotten
 
     def flush(self) -> None:
-        """Put all that was marked into the store."""
+        """Put all that was marked into the store, unless it is held back."""
+        if self._held and not self._closed:
+            return
         if self._waiting is not None and self._waiting.active():
             self._waiting.cancel()
         self._waiting = None
@@ -101,9 +106,31 @@ class AccountStore:
             else:
                 self._put(name, value)
 
+    def hold(self) -> Deferred[None]:
+        """
+        Put all that was marked, and then nothing until `release`: another process is to.
+
+        :return: Fires once it is written, or cannot be.
+        """
+        self.flush()
+        self._held = True
+        written: Deferred[None] = self._store.flushed()
+        return written
+
+    def release(self) -> None:
+        """Take up again what was held back."""
+        self._held = False
+        self.flush()
+
     def close(self) -> None:
-        """Put all that was marked, and take no more. The store itself is left open."""
+        """
+        Put all that was marked, and take no more. The store itself is left open.
+
+        What was held back is dropped: it would stand in the place of what is newer.
+        """
         self._closed = True
+        if self._held:
+            self._marked.clear()
         self.flush()
 
     def _put(self, name: _Name, value: bytes) -> None:

@@ -61,6 +61,9 @@ class IStateStore(Interface):
         :return: Whether there was one.
         """
 
+    def flushed() -> Deferred[None]:
+        """Fire once all that was put so far is where another process finds it, or cannot be."""
+
     def close() -> Deferred[None]:
         """
         Write what is not written; fire when it is, or when it cannot be.

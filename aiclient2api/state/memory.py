@@ -65,6 +65,9 @@ class MemoryStore:
         entry = self._shelf.take(Name(namespace, owner, key))
         return succeed(entry is not None and entry.at(self._now()) is not None)
 
+    def flushed(self) -> Deferred[None]:
+        return succeed(None)
+
     def close(self) -> Deferred[None]:
         self._closed = True
         self._shelf = Shelf()

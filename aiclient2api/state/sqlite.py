@@ -145,6 +145,9 @@ class SQLiteStore:
         self._drain()
         return found
 
+    def flushed(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._written(list(self._unwritten)))
+
     def close(self) -> Deferred[None]:
         if not self._closed:
             self._closed = True
@@ -173,6 +176,19 @@ class SQLiteStore:
         ):
             self._writing = self._run(self._write())
             self._writing.addCallback(self._wrote)
+
+    async def _written(self, entries: list[Entry]) -> None:
+        """Return once these are written, or another in their place, or none can be."""
+        while any(self._unwritten.get(entry.name) is entry for entry in entries):
+            if self._resting is not None:
+                self._resting.cancel()
+                self._resting = None
+            self._drain()
+            if self._writing is None:
+                return
+            written: Deferred[None] = Deferred()
+            self._writing.addCallback(written.callback)
+            await written
 
     def _wrote(self, _: None) -> None:
         self._writing = None
