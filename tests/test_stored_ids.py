@@ -269,7 +269,7 @@ class StreamTests(StoredIdsCase):
         self.assertEqual(noting.end(), plain.end())
         for name in IWatcher.names():
             if name not in ("feed", "end", "error_frame"):
-                self.assertEqual(getattr(noting, name), getattr(plain, name), name)
+                self.assertEqual(repr(getattr(noting, name)), repr(getattr(plain, name)), name)
         self.assertEqual(told, [["resp_test"], ["msg_test"]])
 
 
