@@ -307,6 +307,13 @@ def _short(asked: Asked) -> Script:
     return (asked.head((b"content-length", length)), Send(b"".join(asked.begun())), Close())
 
 
+def _longer(asked: Asked) -> Script:
+    """Send all of the answer and promise more: nobody can know that it was all."""
+    frames = asked.frames()
+    length = b"%d" % (sum(map(len, frames)) + 7)
+    return (asked.head((b"content-length", length)), Send(b"".join(frames)), Close())
+
+
 def _split(asked: Asked) -> Script:
     """Send most bytes of characters that have several in a read of their own."""
     data, start = b"".join(asked.frames()), 0
@@ -359,11 +366,14 @@ PLAYS: Mapping[str, Callable[[Asked], Script]] = {
     "gzip cut": _gzip_cut,
     "html": lambda asked: raw_reply(502, HTML, content_type=b"text/html"),
     "short": _short,
+    "short by its end": _longer,
     "split": _split,
     "split once": _split_once,
 }
 
 
+SPOKEN = frozenset({"short by its end"})
+"""What sends all of the text, though it does not end well."""
 COUNTED = frozenset({"head only", "cut early", "garbage first", "limited first", "busy first"})
 """What sends the start of an answer, where Anthropic's counts the prompt, and no answer."""
 

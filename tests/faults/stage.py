@@ -17,8 +17,9 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.trial.unittest import TestCase
 
-from aiclient2api.observe import traces
-from aiclient2api.observe.traces import Trace, TraceUsage
+from aiclient2api.observe import traces, usage
+from aiclient2api.observe.traces import Trace
+from aiclient2api.observe.usage import Row
 from aiclient2api.values import AccountReport
 from tests.faults.answers import SPEAKERS
 from tests.faults.fake import WIDER, Attempt, FaultyProvider, key
@@ -29,8 +30,8 @@ from tests.live.measure import now, pause
 BASE_DELAY = 0.02
 """Seconds before the first retry."""
 
-AT_ONCE = 48
-"""How many cells are played together."""
+AT_ONCE = 24
+"""How many cells are played together; of those that mostly wait, twice as many."""
 
 _TURN = [{"role": "user", "content": "hi"}]
 _PATHS = {
@@ -49,14 +50,14 @@ class Played:
 
     :ivar attempts: What reached the fake.
     :ivar trace: What the gateway noted.
-    :ivar booked: The tokens it booked.
+    :ivar booked: What it booked.
     :ivar seconds: How long it took.
     """
 
     reply: Reply
     attempts: Sequence[Attempt]
     trace: Trace
-    booked: TraceUsage | None
+    booked: Row
     seconds: float
 
     @property
@@ -70,13 +71,16 @@ class Played:
         return None if value is None else value.decode()
 
 
-async def booked(gateway: LiveGateway, id: str, trace: Trace) -> TraceUsage | None:
+async def booked(gateway: LiveGateway, id: str, trace: Trace) -> Row:
     """
-    Return the tokens that were booked for one exchange, None if none were.
+    Return what was booked for one exchange.
 
-    The one place that knows where they are booked.
+    The one place that knows where it is booked.
     """
-    return trace.usage
+    value = await gateway.world._store.get(namespace=usage.NAMESPACE, owner=trace.caller, key=id)
+    row = None if value is None else usage.read(value)
+    assert row is not None, f"nothing was booked for request {id}"
+    return row
 
 
 class Stage:
@@ -100,6 +104,7 @@ class Stage:
             "retry_budget": {"share": 1.0, "floor": 100_000},
             "custom_models_file_path": str(models),
             "modelFallbackMapping": _stand_ins(cells),
+            **_on_cut(cells),
             **config,
         }
         self.gateway = LiveGateway(test, config=settings, accounts=self._accounts(), resting=True)
@@ -127,8 +132,15 @@ class Stage:
         return found
 
     async def play_all(self) -> list[tuple[Cell, list[Played] | Exception]]:
-        """Play all cells, many at once; return what came of each, in their order."""
-        tokens = DeferredSemaphore(AT_ONCE)
+        """Play all cells, many at once; return what came of each."""
+        quick = [cell for cell in self._cells if not cell.waits]
+        slow = [cell for cell in self._cells if cell.waits]
+        return [*await self._play(quick, AT_ONCE), *await self._play(slow, 2 * AT_ONCE)]
+
+    async def _play(
+        self, cells: Sequence[Cell], at_once: int
+    ) -> list[tuple[Cell, list[Played] | Exception]]:
+        tokens = DeferredSemaphore(at_once)
 
         async def one(cell: Cell) -> tuple[Cell, list[Played] | Exception]:
             await tokens.acquire()
@@ -139,7 +151,7 @@ class Stage:
             finally:
                 tokens.release()
 
-        return await gatherResults([Deferred.fromCoroutine(one(cell)) for cell in self._cells])
+        return await gatherResults([Deferred.fromCoroutine(one(cell)) for cell in cells])
 
     async def ask(self, cell: Cell) -> Played:
         """Send one request."""
@@ -224,6 +236,12 @@ def _stand_ins(cells: Sequence[Cell]) -> dict[str, object]:
         for cell in cells
         if "w" in cell.scene.plays
     }
+
+
+def _on_cut(cells: Sequence[Cell]) -> dict[str, object]:
+    """Return the key that says which streams are gone on with, if any are."""
+    routes = {cell.model: cell.scene.on_cut for cell in cells if cell.scene.on_cut}
+    return {"on_cut": routes} if routes else {}
 
 
 def _windows(cells: Sequence[Cell]) -> list[dict[str, object]]:

@@ -16,7 +16,9 @@ import attrs
 from tests.faults.answers import SPEAKERS
 
 SHORT = 0.4
-"""Seconds of a clock that is to run out."""
+"""Seconds of a clock that is to run out, while everything it could wait for is there already."""
+LONGER = 3.0
+"""The same where a request must have reached the upstream by then, however busy all are."""
 
 
 @attrs.frozen
@@ -25,9 +27,10 @@ class Ask:
     What comes of one request.
 
     :ivar asked: The accounts that are asked, in order: every letter is one attempt.
-    :ivar ends: ``answered``: in full, by the last that was asked. ``filtered``: so, and it
-        says that a filter ended it. ``passed on``: so, with the upstream's own garbage in it.
-        ``error``: nothing but an error. ``told``: some of it, and then an error.
+    :ivar ends: How the client's answer ends. ``answered``: in full, by the last that was asked.
+        ``filtered``: so, and it says that a filter ended it. ``passed on``: so, with the
+        upstream's own garbage in it. ``error``: nothing but an error. ``told``: some of it, and
+        then an error. ``told late``: so, but what looks like an end had gone out already.
     :ivar status: The HTTP status.
     :ivar code: The error's, as the trace has it, or None if it does not matter.
     :ivar how: How the exchange ended, as the trace says it.
@@ -73,6 +76,7 @@ class Scene:
     :ivar settings: What account ``a`` says for itself.
     :ivar windows: Tokens that the contexts of the model and of its stand-in may have.
     :ivar resting: Accounts of the provider that rest when all is over.
+    :ivar on_cut: What is to be done where a stream breaks off, unless as usual.
     :ivar long: True if it takes too long for every day.
     :ivar seeds: How many there are of it, where all of them are played.
     """
@@ -83,6 +87,7 @@ class Scene:
     settings: Mapping[str, object] = attrs.field(factory=dict)
     windows: tuple[int, int] | None = None
     resting: str = ""
+    on_cut: str = ""
     long: bool = False
     seeds: int = 1
 
@@ -103,7 +108,8 @@ OPENS = (Ask("aab"), Ask("aab"), Ask("aab"), Ask("b"))
 
 
 def _clock(name: str) -> Mapping[str, object]:
-    return {"timeouts": {name: SHORT}}
+    seconds = LONGER if name == "response_headers" else SHORT
+    return {"timeouts": {name: seconds}}
 
 
 def _spared(play: str, asks: Asks | str, whole: Asks | str | None = None, **more: object) -> Scene:
@@ -270,6 +276,7 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
     },
     "short-body": {
         "spare": _spared("short", (told("a", "upstream_truncated"),), AGAIN_THEN_B),
+        "at its end": _spared("short by its end", (told("a", "upstream_truncated"),), AGAIN_THEN_B),
     },
     "split": {
         "spare": _spared("split", BY_A),
@@ -316,6 +323,10 @@ _BLOCKED = (Ask("a", "filtered"),)
 OTHERWISE: Mapping[tuple[str, str, str], Asks] = {
     # A verbatim relay changes no byte once it has begun: not even one that is no JSON.
     ("malformed", "midway", VERBATIM): (Ask("a", "passed on"),),
+    # What was passed on cannot be taken back; the error comes behind it.
+    ("short-body", "at its end", VERBATIM): (
+        Ask("a", "told late", code="upstream_truncated", how="truncated"),
+    ),
     # Their end is the last record they have: without it the stream is cut.
     ("no-done", "spare", "responses"): _NO_END,
     ("no-done", "spare", "gemini"): _NO_END,
@@ -377,6 +388,11 @@ class Cell:
         sides = (VERBATIM, self.upstream) if self.verbatim else (self.upstream,)
         found = (OTHERWISE.get((self.fault, self.name, side)) for side in sides)
         return next((asks for asks in found if asks is not None), usual)
+
+    @property
+    def waits(self) -> bool:
+        """Say whether it takes its time."""
+        return bool(self.scene.settings) or any(ask.after for ask in self.asks)
 
     @property
     def stand_in(self) -> str:

@@ -81,7 +81,7 @@ class DocumentedTests(SynchronousTestCase):
 class CatalogueTests(CatalogueCase):
     """The table, played over sockets, all cells at once."""
 
-    timeout = 240
+    timeout = 600
 
     async def test_streams(self) -> None:
         """Every fault in a stream, between any two dialects, as the table has it."""
@@ -97,13 +97,13 @@ class FullTests(CatalogueCase):
     attempt, and what came of it, by request; seconds; and what was wrong.
     """
 
-    timeout = 1800
+    timeout = 3600
     if not LONG:
         skip = "takes minutes; set AICLIENT2API_LONG=1, or run tox -e faults"
 
     async def test_all(self) -> None:
         """Every scene there is, streamed and whole."""
-        seeds = range(1, 6)
+        seeds = range(1, 3)
         LOG.unlink(missing_ok=True)
         try:
             for seed in seeds:

@@ -90,7 +90,7 @@ def _chosen() -> list[Cell]:
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in played(cells()):
         ends = cell.asks[0].ends
-        if ends in ("answered", "error", "told"):
+        if ends in ("answered", "error", "told") and cell.scene.plays["a"] != ("short by its end",):
             groups.setdefault((cell.client, cell.upstream, ends), []).append(cell)
     if LONG:
         return list(itertools.chain.from_iterable(groups.values()))

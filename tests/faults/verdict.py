@@ -7,13 +7,12 @@ It raises `AssertionError` with words for the first thing that is wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from aiclient2api.values import AccountReport, Usage
 from tests.faults import reading
-from tests.faults.answers import COUNTED, NO_PREFILL, PIECES, SPEAKERS, Asked, answer, hint
+from tests.faults.answers import COUNTED, NO_PREFILL, PIECES, SPEAKERS, SPOKEN, Asked, answer, hint
 from tests.faults.reading import View
 from tests.faults.stage import BASE_DELAY, Played, account, model, provider
 from tests.faults.table import Ask, Cell
@@ -48,11 +47,16 @@ def judge_accounts(cell: Cell, played: list[Played], reports: Mapping[str, Accou
 def _given(cell: Cell, who: str, found: Played) -> int:
     """Return the prompt tokens that an account counts for one request."""
     if found.trace.account == account(cell, who):
-        return (found.booked.input or 0) if found.booked is not None else 0
+        return found.trace.usage.input or 0 if found.trace.usage is not None else 0
     # Somebody else had to answer; yet it may have counted the prompt before it failed.
-    plays = [attempt.play for attempt in found.attempts if attempt.who == who]
-    counted = cell.upstream == "messages" and cell.streamed and plays and plays[-1] in COUNTED
-    return (answer(who).usage.input or 0) if counted else 0
+    return _counted(cell, [each.play for each in found.attempts if each.who == who][-1:])
+
+
+def _counted(cell: Cell, plays: list[str]) -> int:
+    """Return the prompt tokens that an upstream told of in answers that came to nothing."""
+    if cell.upstream != "messages" or not cell.streamed:
+        return 0
+    return (answer("a").usage.input or 0) * sum(play in COUNTED for play in plays)
 
 
 # --- what upstreams saw ------------------------------------------------------------------
@@ -85,6 +89,13 @@ def _names(cell: Cell, ask: Ask, found: Played) -> None:
     _same(model(cell, who), found.header("model"), "model in the head")
     _same(provider(cell, who), trace.provider, "provider in the trace")
     _same(model(cell, who), trace.model, "model in the trace")
+    row = found.booked
+    _same(
+        (trace.provider, trace.model, trace.account),
+        (row.provider, row.model, row.account),
+        "booked on",
+    )
+    _same((trace.how, trace.attempts), (row.how, row.attempts), "how it ended, as booked")
     if ask.asked:
         _same(account(cell, who), found.header("account"), "account in the head")
         _same(account(cell, who), trace.account, "account in the trace")
@@ -106,6 +117,7 @@ def _client_side(cell: Cell, ask: Ask, found: Played) -> None:
         _later(ask, found)
     if ask.ends == "error":
         assert reading.error_message(client, reply.body)
+        _same((0, 0), (found.booked.tokens.input, found.booked.tokens.output), "tokens booked")
         assert (reply.header(b"content-type") or b"").startswith(b"application/json")
         return
     view = (reading.stream if cell.streamed else reading.whole)(client, reply.body)
@@ -133,8 +145,8 @@ def _answered(cell: Cell, ask: Ask, found: Played, view: View) -> None:
     _same(not untold, view.terminated, "a terminator")
     _same((good.usage.input, good.usage.output), view.usage, "tokens told")
     speaker = cell.stand_in if who == "w" else cell.upstream
-    _tokens(good.usage, found.booked, SPEAKERS[speaker].untold)
-    if speaker == cell.client and not untold:
+    _tokens(cell, good.usage, found, SPEAKERS[speaker].untold)
+    if speaker == cell.client and not untold and not cell.scene.on_cut:
         frames = b"".join(Asked(speaker, who, cell.streamed).frames())
         assert found.reply.body == frames, "the bytes were changed"
 
@@ -161,18 +173,20 @@ def _filtered(cell: Cell, ask: Ask, found: Played, view: View) -> None:
 
 def _told(cell: Cell, ask: Ask, found: Played, view: View) -> None:
     assert view.error, "no error was told"
-    assert not view.ended, f"it looks like an end: {view.finish}, {view.terminated}"
+    ended = ask.ends == "told late"
+    assert view.ended == ended, f"what looks like an end: {view.finish}, {view.terminated}"
     # All of its text was sent where only the end is missing, unless they come together.
-    endless = found.attempts[-1].play == "unterminated" and cell.upstream != "gemini"
-    shown = answer(ask.asked[-1]).pieces if endless else PIECES
+    play = found.attempts[-1].play
+    spoken = play in SPOKEN or (play == "unterminated" and cell.upstream != "gemini")
+    shown = answer(ask.asked[-1]).pieces if spoken else PIECES
     _same("".join(shown), view.text, "the text before the error")
-    if found.booked is not None:
-        most = answer(ask.asked[-1]).usage
-        assert (found.booked.input or 0) <= (most.input or 0), found.booked
-        assert (found.booked.output or 0) <= (most.output or 0), found.booked
+    row = found.booked
+    assert row.tokens.input and row.tokens.output, f"nothing was booked: {row.tokens}"
     if cell.upstream == "messages":
         # It tells what the prompt is before it answers.
-        _same(answer("a").usage.input, found.booked and found.booked.input, "tokens booked")
+        _same(answer("a").usage.input, row.tokens.input, "tokens booked")
+    elif play not in SPOKEN:
+        assert row.estimated, row.tokens
 
 
 _VIEWS = {
@@ -180,14 +194,21 @@ _VIEWS = {
     "passed on": _passed_on,
     "filtered": _filtered,
     "told": _told,
+    "told late": _told,
 }
 
 
-def _tokens(wanted: Usage, booked: Any, untold: frozenset[str]) -> None:
-    assert booked is not None, "nothing was booked"
+def _tokens(cell: Cell, wanted: Usage, found: Played, untold: frozenset[str]) -> None:
+    """See that what was answered is booked, and apart from it what was lost on the way."""
+    row = found.booked
+    assert not row.estimated, row.tokens
     for field in attrs.fields(Usage):
         if field.name not in untold:
-            _same(getattr(wanted, field.name), getattr(booked, field.name), f"{field.name} booked")
+            _same(
+                getattr(wanted, field.name), getattr(row.tokens, field.name), f"{field.name} booked"
+            )
+    lost = _counted(cell, [attempt.play for attempt in found.attempts[:-1]])
+    _same(lost, row.lost.input or 0 if row.lost is not None else 0, "tokens booked as lost")
 
 
 def _same(wanted: object, found: object, what: str) -> None:
