@@ -25,6 +25,15 @@ from zope.interface import implementer
 
 from aiclient2api.errors import ConfigurationError
 
+BACKLOG = 1024
+"""
+Connections that may wait to be taken, where the endpoint does not say (``backlog=``).
+
+What finds no room there is not refused but unheard, and tried again by the client's kernel
+after one second, then after two, four, eight: with the 50 that Twisted asks for, a burst of
+a moment makes everybody wait for long. The kernel has a limit of its own (somaxconn).
+"""
+
 _SYSTEMD = "systemd:"
 _NAMELESS = b"\0handed-over"
 """What Twisted takes for the name of a socket that is no file, and so for none to delete."""
@@ -50,6 +59,13 @@ class Listener(StreamServerEndpointService):
         )
         # A port that is taken must end the start, not a line in a log.
         self._raiseSynchronously = True
+
+    def privilegedStartService(self) -> None:
+        """Listen, with room for a burst."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if self.port is not None and ":backlog=" not in self.description:
+            # To listen again on a socket only changes this number.
+            self.port.socket.listen(BACKLOG)
 
     def inherit(self, descriptor: int) -> None:
         """Listen on an open socket when it is time to; it is ours from now on."""

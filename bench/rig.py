@@ -53,6 +53,7 @@ class Rig(contextlib.ExitStack):
 
     :param upstream_port: Where the fake provider listens; 0: on some free port.
     :ivar folder: Temporary.
+    :ivar tool_cores: Of all that is no gateway.
     """
 
     def __init__(self, upstream_port: int = 0) -> None:
@@ -60,7 +61,7 @@ class Rig(contextlib.ExitStack):
         if upstream_port and processes.listeners(upstream_port):
             raise SystemExit(f"bench: port {upstream_port} is taken; end what listens there.")
         self.upstream_port = upstream_port or free_port()
-        self._gateway_cores, self._tool_cores = cores()
+        self._gateway_cores, self.tool_cores = cores()
         self.folder = Path(tempfile.mkdtemp(prefix="aiclient2api-bench-"))
         self.callback(shutil.rmtree, self.folder, ignore_errors=True)
         # What is begun must end, also if the rest of this cannot be done.
@@ -70,7 +71,7 @@ class Rig(contextlib.ExitStack):
             self._build("loadgen")
             command = [str(self.folder / "fakeup"), "-p", str(self.upstream_port)]
             log = self.folder / "fakeup.log"
-            upstream = processes.Child(command, log=log, cores=self._tool_cores)
+            upstream = processes.Child(command, log=log, cores=self.tool_cores)
             self.callback(upstream.stop)
             wait_until_healthy(self.upstream_port, upstream)
             unless_ready.pop_all()
@@ -134,7 +135,7 @@ class Rig(contextlib.ExitStack):
             text=True,
             timeout=seconds,
             check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, self._tool_cores),
+            preexec_fn=lambda: os.sched_setaffinity(0, self.tool_cores),
         )
         counted: dict[str, Any] = json.loads(done.stdout)
         return counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ class PassingOnTests(TestCase):
         await old.stopService()
         for _ in range(3):
             self.assertEqual(await self.asked(port), b"new")
+
+    async def test_a_burst_has_room(self) -> None:
+        """Far more connections than a moment brings may wait, unless the endpoint says else."""
+        told = self.listener("tcp:0:interface=127.0.0.1:backlog=3", b"told")
+        for listener, fits in ((self.listener("tcp:0:interface=127.0.0.1", b"x"), 200), (told, 3)):
+            listener.privilegedStartService()
+            port, waiting = listener.port.getHost().port, []
+            with suppress(TimeoutError):
+                # Nobody takes one meanwhile: the reactor is waiting for us.
+                while len(waiting) < 200:
+                    waiting.append(socket.create_connection(("127.0.0.1", port), timeout=0.2))
+            for wire in waiting:
+                wire.close()
+            self.assertIn(len(waiting), (fits, fits + 1))
 
     async def test_what_waits_in_the_queue(self) -> None:
         """A connection that nobody has accepted yet is not lost."""

@@ -1,0 +1,149 @@
+"""
+Measure what honest clients notice while the gateway is besieged.
+
+    bench/run siege
+    bench/run siege --heads 2000 --readers 500 --flood 300
+
+At once: heads that arrive a byte a second, readers that take a byte a second of an endless
+stream, and a flood of requests far beyond what one key may have under way. Meanwhile honest
+requests go on as before, at a steady pace, whether the earlier ones were answered or not.
+Reported are how many of those were answered, their latency as a ratio to that of the quiet
+time before in the same run, and the gateway's memory before, during and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+import processes
+from rig import HERE, KEY, Rig, measured
+from scenarios import SCENARIOS
+
+READERS, FLOOD = "sk-readers", "sk-flood"
+_LONE = SCENARIOS["ns16"]
+
+
+def honest(rig: Rig, port: int, rate: float, seconds: int) -> dict[str, Any]:
+    """Send honest requests at a steady pace; return what came of them."""
+    options = _LONE.options(key=KEY, seconds=seconds)
+    return rig.load(*options, "-c", "64", "-r", str(rate), port=port, seconds=seconds + 60)
+
+
+def quiet_again(pid: int, seconds: float = 60) -> None:
+    """Wait until a process works no more than in the second before, or so many seconds."""
+    used, end = 1e9, time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = processes.cpu_seconds([pid])
+        time.sleep(3)
+        now = processes.cpu_seconds([pid]) - before
+        if now > 0.95 * used:
+            return
+        used = now
+
+
+def settled(pid: int, at: float, seconds: float) -> float:
+    """Return the resident memory in MiB once it is near *at*, or after so many seconds."""
+    end = time.monotonic() + seconds
+    while (now := processes.resident_mb([pid])) > 1.02 * at and time.monotonic() < end:
+        time.sleep(0.5)
+    return now
+
+
+def run(rig: Rig, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Besiege one gateway; return the figures."""
+    config = {
+        "required_api_key": [KEY, READERS, FLOOD],
+        "limits": {
+            "connections": arguments.connections,
+            "in_flight": 1300,
+            "per_key": 600,
+        },
+    }
+    child, port, _ = rig.gateway(config=config)
+    honest(rig, port, arguments.rate, 3)
+    quiet = honest(rig, port, arguments.rate, arguments.seconds)
+    before = processes.resident_mb([child.pid])
+    lasting = arguments.seconds + 20
+    command = [sys.executable, str(HERE / "crowd.py"), "--port", str(port)]
+    for name in ("heads", "readers", "flood"):
+        command += [f"--{name}", str(getattr(arguments, name))]
+    command += ["--seconds", str(lasting), "--reader-key", READERS, "--flood-key", FLOOD]
+    log = rig.folder / f"crowd-{time.monotonic_ns()}.log"
+    crowd = processes.Child(command, log=log, cores=rig.tool_cores)
+    try:
+        while "ready" not in crowd.last_words():
+            if not crowd.alive:
+                raise SystemExit(f"bench: the crowd is gone:\n{crowd.last_words()}")
+            time.sleep(0.1)
+        # What an endless stream brings before its reader is found to be slow is no siege.
+        quiet_again(child.pid)
+        cpu, began = processes.cpu_seconds([child.pid]), time.monotonic()
+        besieged = honest(rig, port, arguments.rate, arguments.seconds)
+        cores = (processes.cpu_seconds([child.pid]) - cpu) / (time.monotonic() - began)
+        during = processes.resident_mb([child.pid])
+        while crowd.alive:
+            time.sleep(0.1)
+        counts = json.loads(crowd.last_words().splitlines()[-1])
+    finally:
+        crowd.stop()
+    return {
+        "quiet": quiet,
+        "besieged": besieged,
+        "cores": cores,
+        "before": before,
+        "during": during,
+        "after": settled(child.pid, before, 20),
+        "again": honest(rig, port, arguments.rate, arguments.seconds),
+        "crowd": counts,
+    }
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--heads", type=int, default=2000, help="a byte a second each (default: 2000)")
+    add("--readers", type=int, default=500, help="the same (default: 500)")
+    add("--flood", type=float, default=300, help="requests a second (default: 300)")
+    add("--connections", type=int, default=2000, help="limits.connections (default: 2000)")
+    add("--rate", type=float, default=50, help="honest requests a second (default: 50)")
+    add("--seconds", type=int, default=15, help="of each of the three times (default: 15)")
+    add("-r", "--rounds", type=int, default=3, help="each with a gateway of its own (default: 3)")
+    arguments = parser.parse_args()
+    rounds = []
+    print(f"{measured()}\n")
+    head = (
+        "| round | honest answered | p50 ms quiet, besieged, after | p99 ms quiet, besieged, after"
+        " | p50 ratio | p99 ratio | RSS MB before, during, after | after/before | cores |"
+    )
+    print(f"{head}\n{'|---' * 9}|")
+    with Rig() as rig:
+        for number in range(arguments.rounds):
+            found = run(rig, arguments)
+            rounds.append(found)
+            times = [found[name] for name in ("quiet", "besieged", "again")]
+            failed = sum(times[1][name] for name in ("bad", "err", "short", "unsent"))
+            answered = times[1]["ok"] / (times[1]["ok"] + failed)
+            p50, p99 = ([each[f"lat_p{n}"] for each in times] for n in (50, 99))
+            print(
+                f"| {number} | {answered:.2%} of {times[1]['ok'] + failed} "
+                f"| {', '.join(f'{x:.1f}' for x in p50)} | {', '.join(f'{x:.1f}' for x in p99)} "
+                f"| {p50[1] / p50[0]:.2f} | {p99[1] / p99[0]:.2f} "
+                f"| {found['before']:.1f}, {found['during']:.1f}, {found['after']:.1f} "
+                f"| {found['after'] / found['before']:.2f} | {found['cores']:.2f} |",
+                flush=True,
+            )
+            print(json.dumps(found["crowd"]), file=sys.stderr)
+    ratios = [each["besieged"]["lat_p99"] / each["quiet"]["lat_p99"] for each in rounds]
+    print(f"\nmedian of the p99 ratios: {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
