@@ -2,11 +2,12 @@
 Canaries: secrets made up to be looked for, and the search for them in all that is left behind.
 
 ``python -m tests.canaries FILE-OR-FOLDER ...`` searches what a run of the tests left. It looks
-for the keys of `tests.live.gateway`, for what stands in files whose names a user or a login
-writes (those are harvested, and not searched), and for whatever ``--also`` names. It looks
-plain, in base64 at all alignments and in both alphabets, as URLs, JSON and hexadecimal write it,
-in SQLite's files inside of what is packed as well. Nothing here is the gateway's own: a search by
-the means of the scrubber would miss what the scrubber does.
+for the keys of `tests.live.gateway`, for what stands under the names of secrets in JSON files,
+which users, logins and tests have written, and for whatever ``--also`` names. Those files are
+not searched themselves, nor is one that is nothing but a key. It looks plain, in base64 at all
+alignments and in both alphabets, as URLs, JSON and hexadecimal write it, in SQLite's files
+inside of what is packed as well. Nothing here is the gateway's own: a search by the means of
+the scrubber would miss what the scrubber does.
 """
 
 from __future__ import annotations
@@ -34,9 +35,6 @@ WINDOW = 8
 
 LEAST = 8
 """A secret that is shorter stands in ordinary words."""
-
-HARVESTED = re.compile(r"(config|pools|creds|auth|token|login|custom_models)[^/]*\.json(\.\w+)?$")
-"""Names of files that a user, or a vendor's client, has written."""
 
 _TELLING = re.compile(r"token$|secret$|passw|api_?key$|credential$", re.IGNORECASE)
 _NAMES = re.compile(r"type|url|uri|expir", re.IGNORECASE)
@@ -189,12 +187,13 @@ def _unpacked(value: object) -> bytes:
 # --- what a run of the tests left -----------------------------------------------
 
 
-def harvest(path: Path) -> Iterator[str]:
-    """Yield what a user's or a login's file holds under the names of secrets."""
+def harvest(path: Path) -> set[str] | None:
+    """Return what a JSON object holds under the names of secrets; None if it is none."""
     try:
-        yield from _told(json.loads(path.read_bytes()))
+        data = path.read_bytes()
+        return set(_told(json.loads(data))) if data[:1] == b"{" else None
     except (OSError, ValueError, RecursionError):
-        return
+        return None
 
 
 def _told(found: Any, name: str = "") -> Iterator[str]:
@@ -232,12 +231,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in files_in(options.places):
         if not path.is_file() or path.is_symlink():
             continue
-        if HARVESTED.search(path.name):
-            wanted.update(harvest(path))
+        told = harvest(path)
+        if told is not None:
+            wanted |= told
         elif path.suffix != ".py" and not (options.skip and re.search(options.skip, str(path))):
             searched.append(path)
     search = Search(wanted)
-    found = [hit for path in searched for hit in search.in_file(path)]
+    found = [
+        hit
+        for path in searched
+        for hit in search.in_file(path)
+        if path.stat().st_size > len(hit.canary) + 1
+    ]
     size = sum(path.stat().st_size for path in searched if path.exists())
     for hit in found[:100]:
         print(f"{hit.place}: {hit.canary!r} {hit.form}: ...{hit.around!r}...")
