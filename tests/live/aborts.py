@@ -76,6 +76,7 @@ class Abort:
     :ivar sent: Tokens that its upstream has sent until now, or until it saw the close.
     :ivar connection: The upstream's end, once it was asked.
     :ivar left: Reactor seconds.
+    :ivar stood_still: Seconds for which this process had waited for a processor by then.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Abort:
     asked: int = 0
     connection: Connection | None = None
     left: float = 0.0
+    stood_still: float = 0.0
     wire: Wire | None = None
 
     @property
