@@ -33,10 +33,12 @@ from aiclient2api.testing import (
     Head,
     Hold,
     Received,
+    Reset,
     Script,
     ScriptedUpstream,
     Send,
     Step,
+    Wait,
     chat_body,
     gemini_body,
     messages_body,
@@ -83,6 +85,7 @@ COUNTS = {
     "between": (16, 128),
     "first": (16, 192),
     "mid": (32, 484),
+    "caught up": (16, 96),
     "whole": (16, 192),
     "paused": (8, 96),
     "renewal": (16, 96),
@@ -352,19 +355,19 @@ class AbortsTests(TestCase):
             abort.wire = await self.gateway.connect()
             abort.wire.send(abort.request(self.gateway.key))
         await until(lambda: hole.connecting() == len(aborts), ROOM, "all are connecting")
-        took = []
+        took, waits = [], []
         for abort in aborts:
-            left, others = now(), hole.connecting() - 1
+            left, stood, others = now(), stood_still(), front(self.gateway).in_flight - 1
             LEAVING[abort.number % len(LEAVING)](abort.wire)  # type: ignore[arg-type]
-            await until(partial(self._connecting, others, hole), ROOM, "one socket less")
+            await until(partial(self._in_flight, others), ROOM, "one request less")
             took.append(now() - left)
-        self.assertEqual(0, hole.connecting())
-        await until(lambda: not front(self.gateway).in_flight, ROOM, "nothing in flight")
+            waits.append(stood_still() - stood)
+        await until(lambda: not hole.connecting(), ROOM, "no socket is left")
         await self.settle("connecting (rows)", crowd)
-        self.report("connecting", 0, took)
+        self.report("connecting", 0, took, waits)
 
-    def _connecting(self, count: int, hole: Blackhole) -> bool:
-        return hole.connecting() <= count
+    def _in_flight(self, most: int) -> bool:
+        return front(self.gateway).in_flight <= most
 
     async def test_waiting_for_headers(self) -> None:
         """The upstream is still thinking: zero is booked, as an estimate."""
@@ -453,6 +456,25 @@ class AbortsTests(TestCase):
         booked = sum(row.tokens.output or 0 for row in rows.values())
         # A machine that is busy lets upstreams send more before they see the close.
         self.assertLess(abs(booked - sent) / sent, 0.01 if LONG else 0.25)
+
+    async def test_another_run_catches_up(self) -> None:
+        """A stream broke off and is asked for again: what was seen of both runs is booked."""
+
+        def play(abort: Abort) -> Iterator[Step]:
+            if abort.asked == 1:
+                yield from tokens(abort, most=abort.goal)
+                yield Wait(0.1)
+                yield Reset()
+            # Of the other run nothing has come yet.
+            yield Hold()
+
+        config = {"on_cut": "resume", "request_max_retries": 1, "request_base_delay": 10}
+        crowd = await self.begin(play, config={**config, "retry_budget": False})
+        await self.everybody("caught up", crowd, lambda abort: abort.asked == 2)
+        rows = await self.settle("another run catches up", crowd, tokens=None)
+        for number, row in rows.items():
+            abort = crowd.aborts[number]
+            self.assertEqual((abort.sent, 2), (row.tokens.output, row.attempts), abort)
 
     async def test_whole_answer(self) -> None:
         """A piece of an answer that is no stream has come in: its text is measured."""
