@@ -8,7 +8,8 @@ does not run yet. It must never know what a gateway serves.
 What is said, a JSON object a line: ``take`` by the new one; ``listen`` with the descriptors by
 the old one; ``ready`` once the new one could serve; ``yours`` once the old one has written what
 it knows; ``accepting`` by the new one, and only now the old one lets go. If the new one falls
-silent before that, all is as it was. Later, ``stop``: the new one is stopping as well.
+silent before that, all is as it was. Later, ``stop``: the newest one is stopping as well. That
+is said to all who still finish what they began: ``listen`` passes on the connections to them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class Giver(Protocol):
 
     def shared(self) -> Sequence[tuple[str, int]]:
         """Return each listener and its descriptor, which another process holds from now on."""
+
+    def elders(self) -> Sequence[int]:
+        """Return the connections to those before it that finish what they have begun."""
 
     def hold(self) -> Deferred[Any]:
         """Write what is known of the accounts; then write of them no more."""
@@ -189,8 +193,10 @@ class _Taker(LineOnlyReceiver):
             self._log.info("Process {pid} starts to take over.", pid=self._pid)
             given = self._giver.shared()
             raw: Any = self.transport
-            told = _line(listen=[description for description, _ in given])
-            socket.send_fds(raw.socket, [told], [descriptor for _, descriptor in given])
+            elders = list(self._giver.elders())
+            told = _line(listen=[description for description, _ in given], elders=len(elders))
+            descriptors = [descriptor for _, descriptor in given]
+            socket.send_fds(raw.socket, [told], [*descriptors, *elders])
             self._wait()
 
     def _ready(self, taken: Any) -> None:
@@ -278,6 +284,7 @@ class TakingOver:
         self._directory = directory
         self._patience = patience
         self._socket: socket.socket | None = None
+        self._elders: list[socket.socket] = []
         self._unread = b""
 
     def take(self) -> Sequence[tuple[str, int]]:
@@ -308,12 +315,16 @@ class TakingOver:
         except OSError as error:
             raise _failed(str(error)) from error
         self._unread = data
-        listen = self._hear()["listen"]
-        if not isinstance(listen, list) or len(listen) != len(descriptors):
-            raise _failed("it gave other listeners than it named")
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        return list(zip(map(str, listen), descriptors, strict=True))
+        said = self._hear()
+        listen, elders = said.get("listen"), said.get("elders")
+        if not isinstance(listen, list) or not isinstance(elders, int):
+            raise _failed("it named no listeners")
+        if len(listen) + elders != len(descriptors):
+            raise _failed("it gave other listeners than it named")
+        self._elders = [socket.socket(fileno=each) for each in descriptors[len(listen) :]]
+        return list(zip(map(str, listen), descriptors[: len(listen)], strict=True))
 
     def ready(self, taken: Sequence[str]) -> None:
         """
@@ -335,17 +346,32 @@ class TakingOver:
         except OSError as error:
             self._log.warn("The process before this one is gone already: {error}", error=error)
 
+    def elders(self) -> Sequence[int]:
+        """
+        Return the connections to all who still finish what they began, for the next one.
+
+        To be called once this one is `accepting`.
+        """
+        for each in tuple(self._elders):
+            if _is_closed(each):
+                each.close()
+                self._elders.remove(each)
+        own = [] if self._socket is None or _is_closed(self._socket) else [self._socket]
+        return [each.fileno() for each in (*self._elders, *own)[-MOST // 2 :]]
+
     def stopping(self) -> None:
-        """Say that this process stops: the other one should be quick as well."""
-        if self._socket is not None:
+        """Say that this process stops: those before it should be quick as well."""
+        own = [] if self._socket is None else [self._socket]
+        for each in (*self._elders, *own):
             with suppress(OSError):
-                self._socket.send(_line(stop=True))
+                each.send(_line(stop=True), socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         """Have nothing more to say."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        own = [] if self._socket is None else [self._socket]
+        for each in (*self._elders, *own):
+            each.close()
+        self._socket, self._elders = None, []
 
     def _say(self, **what: object) -> None:
         assert self._socket is not None
@@ -369,6 +395,15 @@ class TakingOver:
         if "refused" in said:
             raise _failed(str(said["refused"]))
         return said
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _line(**what: object) -> bytes:

@@ -8,6 +8,7 @@ the connections behind their answers, then let go of the upstreams and flush the
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -95,6 +96,7 @@ class Gateway(MultiService):
     :param announce: Called once everything listens, with the addresses.
     :param handing: Hands over to the next process; None: none can take over.
     :param taking: Takes over from the process before.
+    :param tell: Tells the init system how it goes, see `notify`.
     """
 
     _log = Logger()
@@ -107,11 +109,13 @@ class Gateway(MultiService):
         handing: HandingOver | None = None,
         taking: TakingOver | None = None,
         pid_file: PidFile | None = None,
+        tell: Callable[..., None] = lambda *lines: None,
     ) -> None:
         super().__init__()
         self._handing = handing
         self._taking = taking
         self._pid_file = PidFile({}) if pid_file is None else pid_file
+        self._tell = tell
         self._handed: Sequence[str] | None = None
         self._inherited: list[Listener] = []
         self._world = world
@@ -169,6 +173,7 @@ class Gateway(MultiService):
                 child.settle()
         if self._handing is not None:
             self._handing.start(self)
+        self._tell("READY=1", f"MAINPID={os.getpid()}")
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fire when everything has let go."""
@@ -214,6 +219,10 @@ class Gateway(MultiService):
         for child in self._listeners:
             child.share()
         return [(child.description, child.descriptor) for child in self._listeners]
+
+    def elders(self) -> Sequence[int]:
+        """Return the connections to the processes before this one."""
+        return () if self._taking is None else self._taking.elders()
 
     def hold(self) -> Deferred[Any]:
         """Write what is known of the accounts for the process that takes over."""
@@ -271,9 +280,11 @@ class Gateway(MultiService):
     async def _stop(self) -> None:
         world = self._world
         world.settle()
+        if self._handed is None:
+            self._tell("STOPPING=1")
+            if self._taking is not None:
+                self._taking.stopping()
         self._drain = Drain(world.clients, world.clock, self._haste(), self._stop_listening)
-        if self._taking is not None:
-            self._taking.stopping()
         if self._handing is not None:
             self._handing.stop()
         await self._drain.run()

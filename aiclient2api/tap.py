@@ -45,6 +45,7 @@ from aiclient2api.interfaces import IExchangeObserver, IProviderFactory
 from aiclient2api.logfile import PREFIX_VARIABLE as SYSLOG_PREFIX
 from aiclient2api.logfile import VARIABLE as LOGFILE
 from aiclient2api.logfile import levels
+from aiclient2api.notify import notify
 from aiclient2api.oauth.tokens import TokenBook
 from aiclient2api.observe.fetched_prompt import FetchedPrompt
 from aiclient2api.observe.observers import Observers
@@ -556,4 +557,5 @@ def makeService(options: Options) -> Gateway:
         handing=HandingOver(reactor=reactor, clock=reactor, directory=folder),
         taking=TakingOver(folder) if options["take-over"] else None,
         pid_file=options.pid_file,
+        tell=partial(notify, options.environ),
     )

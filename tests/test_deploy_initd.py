@@ -33,6 +33,7 @@ from tests.installed import (
 
 SCRIPT = ROOT / "etc" / "init.d" / "aiclient2api"
 USER = "nobody"
+PID_NAME = "gateway.pid"
 
 
 @functools.cache
@@ -76,7 +77,7 @@ class InitScriptTests(SynchronousTestCase):
         self.here.chmod(0o755)
         self.port = free_port()
         self.config = self.here / "config.json"
-        self.pidfile = self.here / "run" / "gateway.pid"
+        self.pidfile = self.here / "run" / PID_NAME
         self.log = self.here / "log" / "gateway.log"
         self.state = self.here / "state"
         self.settings = {
@@ -141,6 +142,7 @@ class InitScriptTests(SynchronousTestCase):
         """Start, status, start, reload, restart, stop, stop: each code, each effect."""
         self.expect("status", 3)
         self.expect("reload", 7)
+        self.expect("upgrade", 7)
         self.expect("start", 0)
         first = int(self.pid_text())
         self.assertTrue(healthy(self.port))
@@ -161,8 +163,15 @@ class InitScriptTests(SynchronousTestCase):
         self.expect("restart", 0)
         second = int(self.pid_text())
         self.assertNotEqual(second, first)
-        self.assertFalse(alive(first))
+        self.assertTrue(until(lambda: not alive(first)))
         self.assertTrue(healthy(self.port))
+        self.assertEqual(sorted(path.name for path in self.pidfile.parent.iterdir()), [PID_NAME])
+        self.assertIn(str(second), self.expect("status", 0))
+        self.expect("upgrade", 0)
+        first, second = second, int(self.pid_text())
+        self.assertNotEqual(second, first)
+        self.assertTrue(until(lambda: not alive(first)))
+        self.assertEqual(int(self.pid_text()), second)
 
         self.expect("stop", 0)
         self.assertFalse(alive(second))
@@ -235,6 +244,28 @@ class InitScriptTests(SynchronousTestCase):
         self.expect("stop", 0)
         self.expect("start", 6)
 
+    def test_a_new_process_that_cannot_start_changes_nothing(self) -> None:
+        """A port that is taken ends the new one; the old one serves on, and keeps its pid file."""
+        self.expect("start", 0)
+        pid = self.pid_text()
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            ports = (self.port, other.getsockname()[1])
+            listen = [f"tcp:{port}:interface=127.0.0.1" for port in ports]
+            self.configure(listen=listen, required_api_key="sk-test")
+            for action in ("restart", "upgrade"):
+                self.assertIn("goes on", self.expect(action, 1))
+        self.assertEqual(self.pid_text(), pid)
+        self.assertTrue(healthy(self.port))
+        self.assertEqual([path.name for path in self.pidfile.parent.iterdir()], [PID_NAME])
+        (self.state / "hand-over").unlink()
+        self.assertIn("restart", self.expect("upgrade", 1))
+        self.configure(host="127.0.0.1", port=self.port, required_api_key="sk-test")
+        self.expect("restart", 0)
+        self.assertNotEqual(self.pid_text(), pid)
+        self.expect("stop", 0)
+
     def test_the_other_codes(self) -> None:
         """2 is bad usage, 4 not root, 5 not installed or no such user."""
         self.assertIn("Usage", self.run_script().stderr)
@@ -293,12 +324,16 @@ class StaticTests(SynchronousTestCase):
         if shutil.which("systemd-analyze") is None:
             raise SkipTest("there is no systemd-analyze")
         text = (ROOT / "etc/systemd/aiclient2api.service").read_text()
+        listening = (ROOT / "etc/systemd/aiclient2api.socket").read_text()
         unit = Path(self.mktemp()) / "aiclient2api.service"
         unit.parent.mkdir()
+        unit.with_suffix(".socket").write_text(listening)
         text = text.replace("/opt/aiclient2api/bin/", "/bin/").replace("/bin/twistd", "/bin/true")
         unit.write_text(text.replace("/bin/aiclient2api ", "/bin/true "))
         done = subprocess.run(
-            ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True
+            ["systemd-analyze", "verify", "--man=no", str(unit), str(unit.with_suffix(".socket"))],
+            capture_output=True,
+            text=True,
         )
         about_us = [line for line in done.stderr.splitlines() if "aiclient2api" in line]
         self.assertEqual((done.returncode, about_us), (0, []), done.stderr)

@@ -28,12 +28,17 @@ class Running:
     def __init__(self, listeners: Sequence[tuple[str, int]]) -> None:
         self.listeners = listeners
         self.steps: list[object] = []
+        self.before: Sequence[int] = ()
         self.written: Deferred[None] = succeed(None)
 
     def shared(self) -> Sequence[tuple[str, int]]:
         """Give them."""
         self.steps.append("shared")
         return self.listeners
+
+    def elders(self) -> Sequence[int]:
+        """Give none."""
+        return self.before
 
     def hold(self) -> Deferred[Any]:
         """Wait for the test."""
@@ -129,6 +134,30 @@ class HandOverTests(TestCase):
         await until(lambda: self.old.taker is None, what="the end")
         self.assertEqual(self.running.steps, ["shared", "hold", ("let go", ("tcp:0",)), "hurry"])
 
+    async def test_a_stop_is_told_to_all_who_are_left(self) -> None:
+        """Also to those that the process did not take over from itself."""
+        first = self.taking()
+        await self.taken(first)
+        await self.in_thread(first.ready, ["tcp:0"])
+        first.accepting()
+        await until(lambda: len(self.running.steps) > 2, what="the last word")
+        self.old.stop()
+        between, gone = self.run_one()
+        between.before = first.elders()
+        self.assertEqual(len(between.before), 1)
+        second = self.taking()
+        await self.taken(second)
+        await self.in_thread(second.ready, ["tcp:0"])
+        second.accepting()
+        self.assertEqual(len(second.elders()), 2)
+        # The one in the middle is over sooner.
+        first.close()
+        gone.stop()
+        await until(lambda: len(second.elders()) == 1, what="its end")
+        self.assertNotIn("hurry", self.running.steps)
+        second.stopping()
+        await until(lambda: "hurry" in self.running.steps, what="the stop")
+
     async def test_silence_before_that(self) -> None:
         """Whoever goes away with the sockets in hand has taken nothing, and another may."""
         taking = self.taking()
@@ -179,7 +208,8 @@ class HandOverTests(TestCase):
 
     async def test_what_is_not_understood(self) -> None:
         """Another version, words out of order, or none at all: nothing is given."""
-        for said in ({"take": 99}, {"ready": []}, {"accepting": True}, {"x": 1}, [], 7, None):
+        wrong: list[object] = [{"take": 99}, {"ready": []}, {"accepting": True}, {"x": 1}, [], 7]
+        for said in wrong:
             answer = await self.in_thread(self.said, json.dumps(said).encode() + b"\n")
             self.assertIn(b"refused", answer, said)
         self.assertEqual(await self.in_thread(self.said, b"\xff\n"), answer)

@@ -64,6 +64,7 @@ LAYERS = {
         "draining",
         "handing",
         "listeners",
+        "notify",
         "pidfile",
         "statedir",
         "logfile",

@@ -48,11 +48,11 @@ class All(Protocol):
         self.done.callback(self.read)
 
 
-def named(name: bytes) -> Factory:
+def named(name: bytes) -> Any:
     """Return a factory of `Named`."""
-    factory = Factory.forProtocol(Named)
+    factory: Any = Factory.forProtocol(Named)
     factory.noisy = False
-    factory.name = name  # type: ignore[attr-defined]
+    factory.name = name
     return factory
 
 

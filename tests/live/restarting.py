@@ -147,7 +147,7 @@ class Succession:
     async def start(self) -> Run:
         """Start one as systemd would; return when it serves."""
         number = str(self.socket.fileno())
-        run = self._spawn(["-c", _AS_SYSTEMD, number], pass_fds=(self.socket.fileno(),))
+        run = self.spawn(["-c", _AS_SYSTEMD, number], pass_fds=(self.socket.fileno(),))
         await self._serving(run)
         return run
 
@@ -163,7 +163,7 @@ class Succession:
     async def hand_over(self, *arguments: str) -> Run:
         """Start one that takes over; return when the other one lets nobody in any more."""
         before = self.present
-        run = self._spawn(["-m", "aiclient2api", "--take-over", *arguments])
+        run = self.spawn(["-m", "aiclient2api", "--take-over", *arguments])
         await self._serving(run)
         await until(lambda: "has taken over" in before.log, seconds=PATIENCE, what="the hand-over")
         return run
@@ -188,7 +188,8 @@ class Succession:
         await until(lambda: all(run.over for run in self.runs), seconds=PATIENCE, what="the end")
         self.socket.close()
 
-    def _spawn(self, command: Sequence[str], **how: Any) -> Run:
+    def spawn(self, command: Sequence[str], **how: Any) -> Run:
+        """Start a process in the same place, whatever becomes of it."""
         file = self.folder / f"log-{len(self.runs)}"
         with file.open("wb") as log:
             process = subprocess.Popen(
