@@ -52,20 +52,13 @@ class Listener(StreamServerEndpointService):
         self, description: str, factory: IProtocolFactory, reactor: Any, *, expecting: bool = False
     ) -> None:
         self.description = description
-        self._opening = _Opening(reactor)
+        self._opening = _Opening(reactor, None if ":backlog=" in description else BACKLOG)
         # It is untyped.
         super().__init__(  # type: ignore[no-untyped-call]
             _endpoint(description, self._opening, expecting), factory
         )
         # A port that is taken must end the start, not a line in a log.
         self._raiseSynchronously = True
-
-    def privilegedStartService(self) -> None:
-        """Listen, with room for a burst."""
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        if self.port is not None and ":backlog=" not in self.description:
-            # To listen again on a socket only changes this number.
-            self.port.socket.listen(BACKLOG)
 
     def inherit(self, descriptor: int) -> None:
         """Listen on an open socket when it is time to; it is ours from now on."""
@@ -105,10 +98,15 @@ class Listener(StreamServerEndpointService):
 
 
 class _Opening:
-    """The reactor as endpoints see it, who ask it to listen."""
+    """
+    The reactor as endpoints see it, who ask it to listen.
 
-    def __init__(self, reactor: Any) -> None:
+    :param backlog: What stands for the endpoint's own, None if that says it itself.
+    """
+
+    def __init__(self, reactor: Any, backlog: int | None) -> None:
         self.reactor = reactor
+        self._backlog = backlog
         self.descriptor: int | None = None
         self.locks = False
 
@@ -118,7 +116,8 @@ class _Opening:
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Listen, or adopt."""
         if self.descriptor is None:
-            return self.reactor.listenTCP(port, factory, backlog=backlog, interface=interface)
+            room = self._backlog or backlog
+            return self.reactor.listenTCP(port, factory, backlog=room, interface=interface)
         return self.adopt(factory)
 
     def listenSSL(
@@ -127,7 +126,7 @@ class _Opening:
         """Listen, or adopt: the certificate is read anew in any case."""
         if self.descriptor is None:
             return self.reactor.listenSSL(
-                port, factory, context, backlog=backlog, interface=interface
+                port, factory, context, backlog=self._backlog or backlog, interface=interface
             )
         return self.adopt(TLSMemoryBIOFactory(context, False, factory))
 
@@ -137,7 +136,7 @@ class _Opening:
         """Listen, or adopt; the lock is another's until `Listener.settle`."""
         if self.descriptor is None:
             return self.reactor.listenUNIX(
-                address, factory, backlog=backlog, mode=mode, wantPID=wantPID
+                address, factory, backlog=self._backlog or backlog, mode=mode, wantPID=wantPID
             )
         # adoptStreamPort would open it to everybody.
         port = unix.Port(os.fsencode(address), factory, backlog, mode, self.reactor)

@@ -94,7 +94,8 @@ class PassingOnTests(TestCase):
         told = self.listener("tcp:0:interface=127.0.0.1:backlog=3", b"told")
         for listener, fits in ((self.listener("tcp:0:interface=127.0.0.1", b"x"), 200), (told, 3)):
             listener.privilegedStartService()
-            port, waiting = listener.port.getHost().port, []
+            port = listener.port.getHost().port
+            waiting: list[socket.socket] = []
             with suppress(TimeoutError):
                 # Nobody takes one meanwhile: the reactor is waiting for us.
                 while len(waiting) < 200:
