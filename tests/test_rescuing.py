@@ -245,7 +245,7 @@ class ToldTests(SynchronousTestCase):
             rescue.comment("resumed by 世\nx")
             watcher = run(rescue, source, target)
             sent += watcher.feed(data=data) + watcher.end()
-            told = b"\n\n: aiclient2api: resumed by ??x\n\n"
+            told = b"\n: aiclient2api: resumed by ??x\n\n"
             self.assertEqual(sent.count(told), int(source.name != "gemini"), pair)
             self.assertFalse(sent.endswith(told))
 

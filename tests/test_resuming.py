@@ -362,6 +362,15 @@ class ContinuedTests(ResumeCase):
         self.assert_resumed(self.resumed(way), "one-1")
         self.assertEqual(*self.bodies("one"))
 
+    def test_one_account(self) -> None:
+        """It goes on itself, if there is no other."""
+        answers = [self.begun(), self.said(" a time there was.")]
+        patience = Patience(max_retries=1, base_delay=2.0, wait=0.0)
+        done = self.resumed(self.claude("one", answers), patience=patience)
+        self.clock.pump([2.0])
+        self.assert_resumed(done, "one-0")
+        self.assertEqual(self.bodies("one")[1]["messages"][-1]["role"], "assistant")
+
     def test_moonshot(self) -> None:
         """Its own API is told that the last message is partial."""
         way = self.way("one", [cut(), whole([" a time", " there was."])], accounts=2)

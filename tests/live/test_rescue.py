@@ -33,7 +33,7 @@ BARE = Answer((*(f"Satz {n}: 世界\u2028 and so on, " for n in range(6)), "Ende
 LONG = attrs.evolve(BARE, thinking=("First ", "this."))
 OLDER = "claude-3-5-haiku-20241022"
 """A model that goes on with an answer it is given the beginning of."""
-RESUMED = b"\n\n: aiclient2api: resumed after "
+RESUMED = b"\n: aiclient2api: resumed after "
 ENDS = (b"[DONE]", b"response.completed", b"message_start", b"message_stop", b'"finishReason"')
 
 
