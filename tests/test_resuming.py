@@ -65,9 +65,11 @@ class ResumeCase(FailoverCase):
         self,
         *ways: Way,
         patience: Patience = Patience(max_retries=0, wait=0.0),  # noqa: B008
+        **fields: Any,
     ) -> Deferred[None]:
-        """Start an exchange over *ways*."""
-        body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
+        """Start an exchange over *ways*; *fields* are those of the request."""
+        asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        body = json.dumps({**asked, **fields}).encode()
         request = OPENAI_CHAT.parse(body=body, route=Route(action="generate"))
         self.rescue = Rescue()
         conversions = Conversions(
@@ -208,6 +210,8 @@ class RepeatedTests(ResumeCase):
             self.assertIsNone(self.reply.producer)
         response.push(frames[2])
         self.assertEqual(self.reply.body, sent)
+        # It goes on: the trouble is over.
+        self.assertEqual(self.budget.trying, 0)
         response.push(frames[3])
         self.assertGreater(len(self.reply.body), len(sent))
         self.reply.slow()
@@ -362,6 +366,22 @@ class ContinuedTests(ResumeCase):
         self.assert_resumed(self.resumed(way), "one-1")
         self.assertEqual(*self.bodies("one"))
 
+    def test_requests_that_forbid_it(self) -> None:
+        """Thoughts, a form, a certain tool, a beginning of the client's own, anything lost."""
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        own = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well:"}]
+        schema = {"name": "s", "schema": {"type": "object"}}
+        for fields in (
+            {"reasoning_effort": "low"},
+            {"response_format": {"type": "json_schema", "json_schema": schema}},
+            {"tools": [tool], "tool_choice": "required"},
+            {"messages": own},
+        ):
+            self.setUp()
+            way = self.claude("one", [self.begun(), self.said(*PIECES)], accounts=2)
+            self.assert_resumed(self.resumed(way, **fields), "one-1")
+            self.assertEqual(*self.bodies("one"), fields)
+
     def test_one_account(self) -> None:
         """It goes on itself, if there is no other."""
         answers = [self.begun(), self.said(" a time there was.")]
@@ -421,6 +441,14 @@ class NotResumedTests(ResumeCase):
             done = self.resumed(self.way("one", [first, whole()], accounts=2))
             self.assert_told(done, b"broke before", "I look.")
             self.assertEqual(self.asked("one"), ["one-0"])
+
+    def test_a_tool_call_of_the_only_account(self) -> None:
+        """Nor is the same account asked again."""
+        frames = chat_chunks(["I look."], "tool_calls", tools=[Call("c", "f", '{"a":1}')])
+        patience = Patience(max_retries=3, wait=0.0)
+        done = self.resumed(self.way("one", [cut(2, frames=frames), whole()]), patience=patience)
+        self.assert_told(done, b"broke before", "I look.")
+        self.assertEqual(self.asked("one"), ["one-0"])
 
     def test_an_end_that_was_told(self) -> None:
         """What is whole is not asked for again, though the connection broke."""
