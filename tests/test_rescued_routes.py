@@ -118,6 +118,22 @@ class RouteTests(GatewayTestCase):
             chat_chunks(PIECES, model="theirs"), messages=[{"role": "user", "content": 7}]
         )
 
+    def test_a_request_that_cannot_be_written_anew(self) -> None:
+        """It is repeated as it is, though the model would go on with the text so far."""
+        frames = messages_events(PIECES)
+        for more, wanted in (({"frobnicate": 1}, 1), ({}, 2)):
+            begun = MemoryResponse(200, SSE, list(frames[:5]), end=ConnectionLost())
+            rest = stream(frames) if wanted == 1 else stream(messages_events([" a time."]))
+            self.build([begun, rest], on_cut="resume", model_provider="claude-custom")
+            talk = [{"role": "user", "content": "hi"}]
+            asked = {"model": "claude-3-5-haiku-20241022", "max_tokens": 9, "messages": talk}
+            body = json.dumps({**asked, "stream": True, **more}).encode()
+            self.send("POST", "/v1/messages", body)
+            self.clock.advance(1)
+            self.assertIn(b"resumed after 10 characters", self.reply().body)
+            told = json.loads(self.upstream.sent[1].request.body or b"")
+            self.assertEqual(len(told["messages"]), wanted)
+
     def test_thoughts_keep_their_seal(self) -> None:
         """A client of Messages can send them back to Claude as it got them."""
         frames = messages_events(PIECES, thinking=["Hm."])

@@ -323,6 +323,7 @@ class Splicer:
         self._begin(_Rehearsal([expected], shift=shift, continuing=True, limit=self._limit))
 
     def _begin(self, rehearsal: _Rehearsal) -> None:
+        assert self.why_not is None, "what was told is not known any more"
         self._shift = rehearsal.shift
         self._rehearsal = None if rehearsal.done else rehearsal
 
