@@ -380,7 +380,8 @@ class ContinuedTests(ResumeCase):
             self.setUp()
             way = self.claude("one", [self.begun(), self.said(*PIECES)], accounts=2)
             self.assert_resumed(self.resumed(way, **fields), "one-1")
-            self.assertEqual(*self.bodies("one"), fields)
+            first, second = self.bodies("one")
+            self.assertEqual(first, second, fields)
 
     def test_one_account(self) -> None:
         """It goes on itself, if there is no other."""
