@@ -16,9 +16,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import aiclient2api
 from aiclient2api import __version__
 from aiclient2api.cli import main
 from tests.installed import free_port
+
+PACKAGE = Path(aiclient2api.__file__).parent.parent
 
 
 class CommandTests(SynchronousTestCase):
@@ -164,7 +167,7 @@ class StartTests(SynchronousTestCase):
         gateway = subprocess.Popen(
             [sys.executable, "-m", "aiclient2api", "--port", str(port), "--state-dir", "state"],
             cwd=folder,
-            env={**os.environ, "HOME": str(folder)},
+            env={**os.environ, "HOME": str(folder), "PYTHONPATH": str(PACKAGE)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

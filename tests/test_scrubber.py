@@ -34,7 +34,9 @@ def forms(secret: str) -> Iterator[str]:
     yield secret
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret)[1:-1].replace("/", "\\/")
-    yield "".join(c if c.isascii() and c.isalnum() else f"\\u{ord(c):04X}" for c in secret)
+    yield "".join(
+        c if c.isascii() and (c.isalnum() or c in "-._") else f"\\u{ord(c):04X}" for c in secret
+    )
     yield quote(secret)
     yield quote(secret, safe="")
     yield quote_plus(secret)
