@@ -27,7 +27,7 @@ from urllib.parse import quote
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogPublisher
+from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 import aiclient2api
@@ -92,6 +92,8 @@ class CanariesTestCase(TestCase):
             globalLogPublisher.addObserver(observer)
             self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.addCleanup(self.flushLoggedErrors)
+        # A gateway sets it for the whole process.
+        self.addCleanup(logfile.levels.setLogLevelForNamespace, "", LogLevel.info)
 
     def heard(self, event: LogEvent) -> None:
         """Keep an event in words, and its fields as somebody else might show them."""
