@@ -93,6 +93,8 @@ class ObserverTests(SynchronousTestCase):
         self.patch(os, "environ", {logfile.VARIABLE: str(self.path)})
         handler = signal.getsignal(signal.SIGUSR1)
         self.addCleanup(signal.signal, signal.SIGUSR1, handler)
+        # A gateway in this process may have set another one.
+        logfile.levels.setLogLevelForNamespace("", LogLevel.info)
 
     def test_it_is_an_observer(self) -> None:
         """twistd takes it without a warning."""

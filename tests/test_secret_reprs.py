@@ -33,7 +33,7 @@ from aiclient2api.values import Account, Credential, Runtime, UpstreamRequest
 
 TELLING = re.compile(
     r"key|token|secret|passw|cred|proxy|environ|flags|bod(y|ies)\b|headers|url|config_text|inline"
-    r"|document|settings|code|verifier|query$|auth",
+    r"|document|settings|(?<!en)(?<!de)code|verifier|query$|auth",
     re.IGNORECASE,
 )
 
@@ -65,6 +65,7 @@ SHOWN = {
     "oauth.kiro_login.KiroLogins.file_key": "the name of a key of the configuration",
     "oauth.qwen_login.QwenLogins.file_key": "the name of a key of the configuration",
     "observe.traces.TraceError.code": "the code of an error, without secrets",
+    "observe.usage.Row.tokens": "numbers",
     "probes._Wanted.key": "a provider and an account's id",
     "providers._google_token.GoogleRenewal.url": "an address of Google's",
     "providers._kiro_faults._Judged.code": "the code of an error",

@@ -217,7 +217,7 @@ class TrafficTests(CanariesTestCase):
     @property
     def each(self) -> int:
         """Return how many of the ways to quote a key are tried with each pair of dialects."""
-        return len(STYLES) if os.environ.get("AICLIENT2API_LONG") else 4
+        return len(STYLES) if os.environ.get("AICLIENT2API_LONG") else 3
 
     async def start(self) -> LiveGateway:
         """Start a gateway with many callers and many accounts."""
