@@ -43,7 +43,7 @@ def judge(settings: Settings, findings: Findings) -> None:
         if _mode(folder) & 0o022:
             findings.fault(
                 f"state_dir: others may write to {folder}, and so put files of theirs in the "
-                f"place of the gateway's; chmod 700 {folder}"
+                f"place of the gateway's; chmod 700 {folder}, or name another, such as one below it"
             )
     for path in _own(settings):
         if _mode(path) & 0o077:
