@@ -271,6 +271,13 @@ def _unprefilled(asked: Asked) -> Script:
     return _refusing("prefill")(asked) if asked.prefilled else _good(asked)
 
 
+def _another(asked: Asked) -> Script:
+    """Answer something else, and go on from no beginning."""
+    if asked.prefilled:
+        return _refusing("prefill")(asked)
+    return sse_reply([frame.replace("Grüße".encode(), b"Salve") for frame in asked.frames()])
+
+
 def _error_first(kind: str) -> Callable[[Asked], Script]:
     def play(asked: Asked) -> Script:
         record = asked.error_record(kind)
@@ -359,6 +366,7 @@ PLAYS: Mapping[str, Callable[[Asked], Script]] = {
     "filtered": _filtered,
     "filtered midway": lambda asked: _good(asked, "filtered"),
     "no prefill": _unprefilled,
+    "another, no prefill": _another,
     "limited first": _error_first("limited"),
     "busy first": _error_first("busy"),
     "busy midway": _error_mid,
@@ -374,8 +382,17 @@ PLAYS: Mapping[str, Callable[[Asked], Script]] = {
 
 SPOKEN = frozenset({"short by its end"})
 """What sends all of the text, though it does not end well."""
-COUNTED = frozenset({"head only", "cut early", "garbage first", "limited first", "busy first"})
-"""What sends the start of an answer, where Anthropic's counts the prompt, and no answer."""
+COUNTED = frozenset(
+    {
+        CUT,
+        "head only",
+        "cut early",
+        "garbage first",
+        "limited first",
+        "busy first",
+    }
+)
+"""What sends the start of an answer, where Anthropic's counts the prompt, and no whole answer."""
 
 
 def hint(play: str) -> float | None:

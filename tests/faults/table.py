@@ -36,6 +36,8 @@ class Ask:
     :ivar how: How the exchange ended, as the trace says it.
     :ivar after: Seconds to wait before this request.
     :ivar later: True if the client is told when to come back.
+    :ivar by: Who stands in trace and booking, if it is not the last that was asked.
+    :ivar headed: Who stands in the head of the answer, if it is not the same.
     """
 
     asked: str
@@ -45,6 +47,13 @@ class Ask:
     how: str = "complete"
     after: float = 0.0
     later: bool = False
+    by: str = ""
+    headed: str = ""
+
+    @property
+    def answering(self) -> str:
+        """Return who stands in trace and booking."""
+        return self.by or self.asked[-1:]
 
 
 def error(
@@ -76,7 +85,7 @@ class Scene:
     :ivar settings: What account ``a`` says for itself.
     :ivar windows: Tokens that the contexts of the model and of its stand-in may have.
     :ivar resting: Accounts of the provider that rest when all is over.
-    :ivar on_cut: What is to be done where a stream breaks off, unless as usual.
+    :ivar on_cut: What is to be done with a stream that breaks off, unless as usual.
     :ivar long: True if it takes too long for every day.
     :ivar seeds: How many there are of it, where all of them are played.
     """
@@ -97,12 +106,15 @@ ACCOUNTS = "abcdefgw"
 NO_MIDDLE = "a whole answer is sent when it is all there; it has no middle"
 NO_FIRST = "a whole answer has no first event; its idle clock runs from its head on"
 ONE_CLOCK = "a stream's clock is that of its first event"
+RESUMES_STREAMS = "only streams are gone on with"
 NO_TERMINATOR = "a whole answer has no terminator"
 GOOD = ("good",)
 BY_A = (Ask("a"),)
 BY_B = (Ask("ab"),)
 AGAIN_THEN_B = (Ask("aab"),)
 """One retry at most while another account is free."""
+RESUMED = (Ask("ab", headed="a"),)
+"""The head of an answer is out when another account goes on with it."""
 OPENS = (Ask("aab"), Ask("aab"), Ask("aab"), Ask("b"))
 """Three faults in a row, and the account is left alone."""
 
@@ -210,6 +222,7 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
             "cut", (*[told("a", "upstream_truncated")] * 3, Ask("b")), OPENS, resting="a"
         ),
         "early": _spared("cut early", AGAIN_THEN_B),
+        "resumed": _spared("cut", RESUMED, AGAIN_THEN_B, on_cut="resume"),
     },
     "stalled": {
         "spare": _spared("stall", (told("a", "idle_timeout"),), BY_B, settings=_clock("idle")),
@@ -249,6 +262,19 @@ CATALOGUE: Mapping[str, Mapping[str, Scene]] = {
             {"a": ("cut",), "w": ("no prefill",)},
             (told("a", "upstream_truncated"),),
             (Ask("aaw"),),
+        ),
+        "resumed": Scene(
+            {"a": ("cut",), "w": ("no prefill",)},
+            (Ask("aw", headed="a"),),
+            (Ask("aaw"),),
+            on_cut="resume",
+        ),
+        # What another one says is no continuation of what was said.
+        "not resumed": Scene(
+            {"a": ("cut",), "w": ("another, no prefill",)},
+            (attrs.evolve(told("aw", "upstream_truncated"), by="a"),),
+            RESUMES_STREAMS,
+            on_cut="resume",
         ),
         "early": Scene({"a": ("cut early",), "w": ("no prefill",)}, (Ask("aaw"),), (Ask("aaw"),)),
     },

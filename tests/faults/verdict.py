@@ -46,17 +46,22 @@ def judge_accounts(cell: Cell, played: list[Played], reports: Mapping[str, Accou
 
 def _given(cell: Cell, who: str, found: Played) -> int:
     """Return the prompt tokens that an account counts for one request."""
-    if found.trace.account == account(cell, who):
+    if cell.scene.on_cut and cell.streamed:
+        # Booked are the tokens of all runs; each account counts its own.
+        if found.trace.how == "complete" and found.asked.endswith(who):
+            return answer(who).usage.input or 0
+    elif found.trace.account == account(cell, who):
         return found.trace.usage.input or 0 if found.trace.usage is not None else 0
     # Somebody else had to answer; yet it may have counted the prompt before it failed.
-    return _counted(cell, [each.play for each in found.attempts if each.who == who][-1:])
+    return _counted(cell, who, [each.play for each in found.attempts if each.who == who][-1:])
 
 
-def _counted(cell: Cell, plays: list[str]) -> int:
+def _counted(cell: Cell, who: str, plays: list[str]) -> int:
     """Return the prompt tokens that an upstream told of in answers that came to nothing."""
-    if cell.upstream != "messages" or not cell.streamed:
+    speaker = cell.stand_in if who == "w" else cell.upstream
+    if speaker != "messages" or not cell.streamed:
         return 0
-    return (answer("a").usage.input or 0) * sum(play in COUNTED for play in plays)
+    return (answer(who).usage.input or 0) * sum(play in COUNTED for play in plays)
 
 
 # --- what upstreams saw ------------------------------------------------------------------
@@ -84,9 +89,10 @@ def _names(cell: Cell, ask: Ask, found: Played) -> None:
     _same(ask.how, trace.how, f"how it ended ({trace.error})")
     if ask.code:
         _same(ask.code, trace.error and trace.error.code, "the error's code")
-    who = ask.asked[-1:] or "a"
-    _same(provider(cell, who), found.header("provider"), "provider in the head")
-    _same(model(cell, who), found.header("model"), "model in the head")
+    who = ask.answering or "a"
+    head = ask.headed or who
+    _same(provider(cell, head), found.header("provider"), "provider in the head")
+    _same(model(cell, head), found.header("model"), "model in the head")
     _same(provider(cell, who), trace.provider, "provider in the trace")
     _same(model(cell, who), trace.model, "model in the trace")
     row = found.booked
@@ -97,7 +103,7 @@ def _names(cell: Cell, ask: Ask, found: Played) -> None:
     )
     _same((trace.how, trace.attempts), (row.how, row.attempts), "how it ended, as booked")
     if ask.asked:
-        _same(account(cell, who), found.header("account"), "account in the head")
+        _same(account(cell, head), found.header("account"), "account in the head")
         _same(account(cell, who), trace.account, "account in the trace")
     else:
         _same(None, found.header("account"), "account in the head")
@@ -176,9 +182,9 @@ def _told(cell: Cell, ask: Ask, found: Played, view: View) -> None:
     ended = ask.ends == "told late"
     assert view.ended == ended, f"what looks like an end: {view.finish}, {view.terminated}"
     # All of its text was sent where only the end is missing, unless they come together.
-    play = found.attempts[-1].play
+    play = next(each.play for each in found.attempts if each.who == ask.answering)
     spoken = play in SPOKEN or (play == "unterminated" and cell.upstream != "gemini")
-    shown = answer(ask.asked[-1]).pieces if spoken else PIECES
+    shown = answer(ask.answering).pieces if spoken else PIECES
     _same("".join(shown), view.text, "the text before the error")
     row = found.booked
     assert row.tokens.input and row.tokens.output, f"nothing was booked: {row.tokens}"
@@ -201,13 +207,18 @@ _VIEWS = {
 def _tokens(cell: Cell, wanted: Usage, found: Played, untold: frozenset[str]) -> None:
     """See that what was answered is booked, and apart from it what was lost on the way."""
     row = found.booked
+    if cell.scene.on_cut and cell.streamed:
+        # All runs are paid for.
+        assert (row.tokens.input or 0) >= (wanted.input or 0), row.tokens
+        assert (row.tokens.output or 0) >= (wanted.output or 0), row.tokens
+        return
     assert not row.estimated, row.tokens
     for field in attrs.fields(Usage):
         if field.name not in untold:
             _same(
                 getattr(wanted, field.name), getattr(row.tokens, field.name), f"{field.name} booked"
             )
-    lost = _counted(cell, [attempt.play for attempt in found.attempts[:-1]])
+    lost = sum(_counted(cell, each.who, [each.play]) for each in found.attempts[:-1])
     _same(lost, row.lost.input or 0 if row.lost is not None else 0, "tokens booked as lost")
 
 
