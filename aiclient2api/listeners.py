@@ -98,15 +98,11 @@ class Listener(StreamServerEndpointService):
 
 
 class _Opening:
-    """
-    The reactor as endpoints see it, who ask it to listen.
-
-    :param backlog: What stands for the endpoint's own, None if that says it itself.
-    """
+    """The reactor as endpoints see it, who ask it to listen; with a *backlog* of ours."""
 
     def __init__(self, reactor: Any, backlog: int | None) -> None:
         self.reactor = reactor
-        self._backlog = backlog
+        self.backlog = backlog
         self.descriptor: int | None = None
         self.locks = False
 
@@ -116,8 +112,8 @@ class _Opening:
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """Listen, or adopt."""
         if self.descriptor is None:
-            room = self._backlog or backlog
-            return self.reactor.listenTCP(port, factory, backlog=room, interface=interface)
+            backlog = self.backlog or backlog
+            return self.reactor.listenTCP(port, factory, backlog=backlog, interface=interface)
         return self.adopt(factory)
 
     def listenSSL(
@@ -125,8 +121,9 @@ class _Opening:
     ) -> Any:
         """Listen, or adopt: the certificate is read anew in any case."""
         if self.descriptor is None:
+            backlog = self.backlog or backlog
             return self.reactor.listenSSL(
-                port, factory, context, backlog=self._backlog or backlog, interface=interface
+                port, factory, context, backlog=backlog, interface=interface
             )
         return self.adopt(TLSMemoryBIOFactory(context, False, factory))
 
@@ -135,8 +132,9 @@ class _Opening:
     ) -> Any:
         """Listen, or adopt; the lock is another's until `Listener.settle`."""
         if self.descriptor is None:
+            backlog = self.backlog or backlog
             return self.reactor.listenUNIX(
-                address, factory, backlog=self._backlog or backlog, mode=mode, wantPID=wantPID
+                address, factory, backlog=backlog, mode=mode, wantPID=wantPID
             )
         # adoptStreamPort would open it to everybody.
         port = unix.Port(os.fsencode(address), factory, backlog, mode, self.reactor)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class PassingOnTests(TestCase):
             listener.privilegedStartService()
             port = listener.port.getHost().port
             waiting: list[socket.socket] = []
-            with suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError):
                 # Nobody takes one meanwhile: the reactor is waiting for us.
                 while len(waiting) < 200:
                     waiting.append(socket.create_connection(("127.0.0.1", port), timeout=0.2))

@@ -135,7 +135,7 @@ class HeadClockTests(GatewayTestCase):
     def begun(self) -> None:
         """Begin a request on a new connection."""
         self.connect()
-        self.channel.dataReceived(b"POST /v1/messages HTTP/1.1\r\nX-Slow: ")
+        self.channel.dataReceived(b"POST /v1/messages HTTP/1.1\r\nHost: h\r\nX-Slow: ")
 
     def test_a_head_has_a_shorter_clock(self) -> None:
         """Than a whole request; the refusal names it, in the dialect of the path."""
