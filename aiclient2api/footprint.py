@@ -60,9 +60,14 @@ def raise_file_limit(most: int = MOST_FILES) -> int:
     return most if soft == resource.RLIM_INFINITY else soft
 
 
-def give_back() -> None:
+def collect() -> None:
     """Collect what nobody refers to, and give free memory back to the kernel."""
     gc.collect()
+    give_back()
+
+
+def give_back() -> None:
+    """Give free memory back to the kernel; the C library keeps most of it otherwise."""
     if _trim is not None:
         _trim(0)
 

@@ -46,6 +46,7 @@ class Headroom:
             high=self.memory,
             resident=footprint.resident,
             relieve=relieve,
+            collect=footprint.collect,
             give_back=footprint.give_back,
         )
 

@@ -21,6 +21,12 @@ SECONDS = 0.5
 LOW = 0.9
 """The share of the high mark below which requests are taken again."""
 
+CROWD = 50
+"""So many requests under way at once are a crowd: when it has gone, its memory may go, too."""
+
+LEFT = 0.25
+"""The share of a crowd that may be left when it has gone."""
+
 
 class Watermark:
     """
@@ -30,7 +36,8 @@ class Watermark:
     :param high: Returns the high mark in bytes; 0 is off.
     :param resident: Returns the bytes that the process has.
     :param relieve: Closes the connections on which nothing is asked; returns how many.
-    :param give_back: Has memory that is free given back to the machine.
+    :param collect: Collects garbage, and gives memory that is free back to the machine.
+    :param give_back: Does the latter alone, which takes no time.
     """
 
     _log = Logger()
@@ -43,6 +50,7 @@ class Watermark:
         high: Callable[[], int],
         resident: Callable[[], int],
         relieve: Callable[[], int],
+        collect: Callable[[], None],
         give_back: Callable[[], None],
     ) -> None:
         self._clock = clock
@@ -50,7 +58,9 @@ class Watermark:
         self._high = high
         self._resident = resident
         self._relieve = relieve
+        self._collect = collect
         self._give_back = give_back
+        self._crowd = 0
         self._looking: LoopingCall | None = None
 
     def start(self) -> None:
@@ -69,7 +79,7 @@ class Watermark:
         if load.shedding:
             if high:
                 # What ended meanwhile is free, but not given back by itself.
-                self._give_back()
+                self._collect()
             now = self._resident()
             if now < LOW * high or not high:
                 load.shedding = False
@@ -79,11 +89,12 @@ class Watermark:
                     high=high >> 20,
                 )
             return
+        self._watch_crowd()
         now = self._resident()
         if not high or now <= high:
             return
         closed = self._relieve()
-        self._give_back()
+        self._collect()
         load.shedding = True
         self._log.warn(
             "Memory was at {now} MiB, over limits.memory_bytes ({high} MiB): {count} requests"
@@ -93,3 +104,11 @@ class Watermark:
             count=load.in_flight,
             closed=closed,
         )
+
+    def _watch_crowd(self) -> None:
+        """Give memory back once many requests have come and gone."""
+        under_way = self._load.in_flight
+        self._crowd = max(self._crowd, under_way)
+        if self._crowd >= CROWD and under_way <= LEFT * self._crowd:
+            self._crowd = under_way
+            self._give_back()

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api import footprint
 from aiclient2api.config.settings import Limits
 from aiclient2api.headroom import SPARE_FILES, Headroom
-from aiclient2api.watermark import SECONDS, Watermark
+from aiclient2api.watermark import CROWD, SECONDS, Watermark
 from aiclient2api.web.load import Load, Place
 
 MIB = 1 << 20
@@ -94,6 +94,7 @@ class FootprintTests(SynchronousTestCase):
     def test_giving_back(self) -> None:
         """It can always be tried."""
         footprint.give_back()
+        footprint.collect()
 
 
 class WatermarkTests(SynchronousTestCase):
@@ -111,6 +112,7 @@ class WatermarkTests(SynchronousTestCase):
             high=lambda: self.high,
             resident=lambda: self.resident,
             relieve=self.relieve,
+            collect=lambda: self.done.append("collect"),
             give_back=lambda: self.done.append("give back"),
         )
         self.watermark.start()
@@ -142,7 +144,7 @@ class WatermarkTests(SynchronousTestCase):
         self.assertIn("1 requests under way", line)
         self.assertIn("3 idle connections", line)
         self.assertTrue(self.load.shedding)
-        self.assertEqual(self.done, ["relieve", "give back"])
+        self.assertEqual(self.done, ["relieve", "collect"])
         self.assertEqual([*self.at(101), *self.at(95), *self.at(90)], [])
         self.assertTrue(self.load.shedding)
         (line,) = self.at(89)
@@ -155,7 +157,23 @@ class WatermarkTests(SynchronousTestCase):
         self.at(101)
         self.done.clear()
         self.at(101)
-        self.assertEqual(self.done, ["give back"])
+        self.assertEqual(self.done, ["collect"])
+
+    def test_memory_is_given_back_behind_a_crowd(self) -> None:
+        """Once, when most of it has gone; a few requests are no crowd."""
+        for count, given in ((CROWD - 1, []), (CROWD, ["give back"]), (200, ["give back"])):
+            self.done.clear()
+            places = [self.load.take("a", 0) for _ in range(count)]
+            self.at(60)
+            for number, place in enumerate(places):
+                assert isinstance(place, Place)
+                place.leave()
+                if number == count // 2:
+                    self.at(60)
+                    self.assertEqual(self.done, [])
+            for _ in range(3):
+                self.at(60)
+            self.assertEqual(self.done, given, count)
 
     def test_off(self) -> None:
         """Also while it holds: a reload lets everybody in again."""
