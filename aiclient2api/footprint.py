@@ -63,11 +63,6 @@ def raise_file_limit(most: int = MOST_FILES) -> int:
 def collect() -> None:
     """Collect what nobody refers to, and give free memory back to the kernel."""
     gc.collect()
-    give_back()
-
-
-def give_back() -> None:
-    """Give free memory back to the kernel; the C library keeps most of it otherwise."""
     if _trim is not None:
         _trim(0)
 

@@ -47,7 +47,6 @@ class Headroom:
             resident=footprint.resident,
             relieve=relieve,
             collect=footprint.collect,
-            give_back=footprint.give_back,
         )
 
     def start(self) -> None:

@@ -27,6 +27,9 @@ CROWD = 50
 LEFT = 0.25
 """The share of a crowd that may be left when it has gone."""
 
+SETTLED = 8
+"""Looks for which the rest of it is waited for."""
+
 
 class Watermark:
     """
@@ -37,7 +40,6 @@ class Watermark:
     :param resident: Returns the bytes that the process has.
     :param relieve: Closes the connections on which nothing is asked; returns how many.
     :param collect: Collects garbage, and gives memory that is free back to the machine.
-    :param give_back: Does the latter alone, which takes no time.
     """
 
     _log = Logger()
@@ -51,7 +53,6 @@ class Watermark:
         resident: Callable[[], int],
         relieve: Callable[[], int],
         collect: Callable[[], None],
-        give_back: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._load = load
@@ -59,8 +60,7 @@ class Watermark:
         self._resident = resident
         self._relieve = relieve
         self._collect = collect
-        self._give_back = give_back
-        self._crowd = 0
+        self._crowd = self._looks = 0
         self._looking: LoopingCall | None = None
 
     def start(self) -> None:
@@ -106,9 +106,18 @@ class Watermark:
         )
 
     def _watch_crowd(self) -> None:
-        """Give memory back once many requests have come and gone."""
+        """
+        Give memory back once many requests have come and gone.
+
+        Connections that were cut stand in cycles with what was not sent to them, and
+        Python would look for such only after much more has been made.
+        """
         under_way = self._load.in_flight
         self._crowd = max(self._crowd, under_way)
         if self._crowd >= CROWD and under_way <= LEFT * self._crowd:
             self._crowd = under_way
-            self._give_back()
+            self._looks = SETTLED
+        elif self._looks:
+            self._looks -= 1
+            if not self._looks:
+                self._collect()
