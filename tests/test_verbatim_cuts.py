@@ -136,14 +136,14 @@ def _crlf(stream: Stream) -> Stream:
 
 
 def play(
-    stream: Stream, pieces: Sequence[bytes], end: Exception
+    watcher: IWatcher, pieces: Sequence[bytes], end: Exception
 ) -> tuple[MemoryReply, Ending | Failure]:
     """Relay *pieces* and *end*; return what the client got and how it ended."""
     reply, clock = MemoryReply(), Clock()
     response = MemoryResponse(pieces=pieces, end=end)
     relay = Relay(
         response=response,
-        watcher=stream.watcher(),
+        watcher=watcher,
         reply=reply,
         begin=lambda length: reply.begin(200, ()),
         clean=lambda record: record,
@@ -185,7 +185,7 @@ class CutTests(SynchronousTestCase):
     def check(self, stream: Stream, cut: int, end: Exception) -> None:
         """Cut *stream* after so many bytes, end it so, and judge."""
         where = f"{stream.name}, cut at {cut} of {len(stream.data)}, {type(end).__name__}"
-        reply, ending = play(stream, [stream.data[:cut]] if cut else [], end)
+        reply, ending = play(stream.watcher(), [stream.data[:cut]] if cut else [], end)
         complete = isinstance(end, CLEAN) and cut >= stream.whole_from
         if isinstance(ending, Failure):
             self.assertFalse(complete, where)
@@ -234,7 +234,7 @@ class CutTests(SynchronousTestCase):
         for stream in STREAMS:
             data = stream.data
             pieces = [data[at : at + 1] for at in range(len(data))]
-            reply, ending = play(stream, pieces, ResponseDone())
+            reply, ending = play(stream.watcher(), pieces, ResponseDone())
             self.assertEqual(Ending("complete"), ending, stream.name)
             self.assertEqual(data, reply.body, stream.name)
             self.assertEqual("finished", reply.ended, stream.name)
@@ -254,7 +254,9 @@ class ErrorRecordTests(SynchronousTestCase):
                 rest = error + b"".join(stream.records[at:])
                 for split in range(len(error) + 1):
                     pieces = [before, rest[:split], rest[split:]]
-                    reply, ending = play(stream, list(filter(None, pieces)), ResponseDone())
+                    reply, ending = play(
+                        stream.watcher(), list(filter(None, pieces)), ResponseDone()
+                    )
                     where = f"{stream.name}, error at {at}, split at {split}"
                     self.assertIsInstance(ending, Ending, where)
                     assert isinstance(ending, Ending)
@@ -272,7 +274,9 @@ class ErrorRecordTests(SynchronousTestCase):
                 data = opening + b"".join(stream.records[:at]) + error + stream.data
                 for split in range(len(opening), len(opening) + len(error) + 1):
                     pieces = [data[:split], data[split:]]
-                    reply, ending = play(stream, list(filter(None, pieces)), ResponseDone())
+                    reply, ending = play(
+                        stream.watcher(), list(filter(None, pieces)), ResponseDone()
+                    )
                     where = f"{stream.name}, error at {at}, split at {split}"
                     self.assertIsInstance(ending, Failure, where)
                     self.assertFalse(reply.begun, where)
