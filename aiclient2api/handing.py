@@ -101,7 +101,11 @@ class HandingOver:
                 # Made under another name, so that there is always one that answers.
                 fresh = short / f".{NAME}.{os.getpid()}"
                 fresh.unlink(missing_ok=True)
-                self._port = self._reactor.listenUNIX(str(fresh), factory, mode=0o600)
+                old = os.umask(0o077)
+                try:
+                    self._port = self._reactor.listenUNIX(str(fresh), factory, mode=0o600)
+                finally:
+                    os.umask(old)
                 fresh.rename(short / NAME)
                 # It has another name now, and is another's to delete once he has taken it.
                 self._port._bindPath = b"\0hand-over"
@@ -121,10 +125,12 @@ class HandingOver:
         if port is None:
             return
         port.stopListening()
-        place = self._directory / NAME
-        with suppress(OSError):
-            if self._made is not None and os.path.samestat(place.lstat(), self._made):
-                place.unlink()
+        # Whoever has taken over puts his own in its place, perhaps this very moment.
+        if self.taker is None or not self.taker.through:
+            place = self._directory / NAME
+            with suppress(OSError):
+                if self._made is not None and os.path.samestat(place.lstat(), self._made):
+                    place.unlink()
         for taker in tuple(self._connected):
             taker.forget()
 
@@ -151,7 +157,8 @@ class _Taker(LineOnlyReceiver):
         self._giver = giver
         self._taken: Sequence[str] = ()
         self._pid = 0
-        self._held = self._gone = self._through = False
+        self._held = self._gone = False
+        self.through = False
         self._waiting: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -218,20 +225,20 @@ class _Taker(LineOnlyReceiver):
         if not self._held:
             self._refuse("nothing was taken")
             return
-        self._through = True
+        self.through = True
         self._stop_waiting()
         self._log.info("Process {pid} has taken over.", pid=self._pid)
         self._giver.let_go(self._taken)
 
     def _stop(self, _: object) -> None:
-        if self._through:
+        if self.through:
             self._giver.hurry()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Whoever falls silent before he accepts has taken nothing."""
         self._gone = True
         self._stop_waiting()
-        if self._owner.taker is self and not self._through:
+        if self._owner.taker is self and not self.through:
             self._log.warn(
                 "Process {pid} did not take over; this one goes on. Its own log, or its "
                 "standard error, tells why.",
@@ -243,7 +250,7 @@ class _Taker(LineOnlyReceiver):
 
     def forget(self) -> None:
         """Break off, unless he has taken over."""
-        if not self._through:
+        if not self.through:
             raw: Any = self.transport
             raw.abortConnection()
 

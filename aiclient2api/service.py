@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from aiclient2api.config import Settings
 from aiclient2api.draining import Clients, Drain, Haste
@@ -199,6 +200,14 @@ class Gateway(MultiService):
             self._log.error(
                 "The configuration was not reloaded, the old one stays in force. {faults}",
                 faults=" | ".join(error.faults),
+            )
+            return False
+        except Exception as caught:
+            # Its own words may hold a key: only its kind and place are told.
+            told = RuntimeError(type(caught).__name__)
+            self._log.failure(
+                "The configuration was not reloaded, the old one stays in force; this is a bug",
+                Failure(told, RuntimeError, caught.__traceback__),
             )
             return False
         for warning in new.warnings:

@@ -47,7 +47,7 @@ from aiclient2api.observe.observers import Observers
 from aiclient2api.probes import MOST as MOST_PROBES
 from aiclient2api.probes import PATIENCE as PROBE_SECONDS
 from aiclient2api.providers._sandbox_answer import MODELS
-from aiclient2api.tap import provider_factories
+from aiclient2api.tap import Options, provider_factories
 from aiclient2api.upstream.answers import passed_headers
 from aiclient2api.values import Endpoint, Runtime
 from aiclient2api.vendors import VENDORS
@@ -383,6 +383,7 @@ class CommandTests(DocsCase):
     def test_every_option_exists(self) -> None:
         """An option named for this program is one that it has."""
         table = {flag.name for flag in FLAGS} | set(EVERYWHERE)
+        table |= {f"--{name}" for name, *_ in Options.optFlags}
         used = [
             (words[0], word.partition("=")[0])
             for words in commands(*PAGES)

@@ -128,6 +128,8 @@ class HandOverTests(TestCase):
         taking.accepting()
         await until(lambda: len(self.running.steps) > 2, what="the last word")
         self.old.stop()
+        # Its name is the new one's to replace, who may have done so a moment ago.
+        self.assertEqual([path.name for path in self.folder.iterdir()], [NAME])
         taking.stopping()
         await until(lambda: len(self.running.steps) > 3, what="the stop")
         taking.close()

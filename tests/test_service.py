@@ -363,6 +363,24 @@ class GatewayTests(SynchronousTestCase):
         self.assertFalse(self.gateway.reload())
         self.assertEqual(self.world.used.name, "old")
 
+    def test_a_bug_in_a_reload_changes_nothing(self) -> None:
+        """It is logged without its words, which may hold a key; SIGHUP works again later."""
+        self.start()
+        self.world.told = Told(name="new")
+        told = self.logged()
+
+        def fail(settings: Told) -> None:
+            raise KeyError("sk-secret")
+
+        use = self.world.use
+        self.patch(self.world, "use", fail)
+        self.assertFalse(self.gateway.reload())
+        self.assertEqual(self.world.used.name, "old")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertNotIn("sk-secret", "".join(told))
+        self.patch(self.world, "use", use)
+        self.assertTrue(self.gateway.reload())
+
     def test_after_the_stop_the_signals_are_no_longer_ours(self) -> None:
         """The handlers that were there before are back."""
         before = [signal.getsignal(number) for number in SIGNALS]
