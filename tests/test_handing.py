@@ -205,7 +205,8 @@ class HandOverTests(TestCase):
         self.assertTrue(stat.S_ISSOCK(found.st_mode))
         self.patch(handing, "peer", lambda connection: (1, os.geteuid() + 1))
         self.assertIn("another user", await self.refused(self.taking().take))
-        # Nor does the other side ask who lies about that.
+        # And on the other side one that does not look.
+        self.assertEqual(await self.in_thread(self.said, b'{"take": 1}\n'), b"")
         self.assertEqual(self.running.steps, [])
 
     async def test_what_is_not_understood(self) -> None:
