@@ -96,6 +96,7 @@ class PassingOnTests(TestCase):
             listener.privilegedStartService()
             port = listener.port.getHost().port
             waiting: list[socket.socket] = []
+            # trial takes a module's own name "suppress" for warnings to suppress.
             with contextlib.suppress(TimeoutError):
                 # Nobody takes one meanwhile: the reactor is waiting for us.
                 while len(waiting) < 200:
