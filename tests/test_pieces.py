@@ -160,6 +160,27 @@ class AnswersTests(SynchronousTestCase):
                 self.assertIn(reader.pieces.count, (4, 5), where)
                 self.assertIn(reader.pieces.tokens(), range(4, 30), where)
 
+    def test_what_is_told_with_a_piece_counts_it(self) -> None:
+        """Where the upstream tells with each piece, nothing is left to be estimated."""
+        gemini = {
+            "candidates": [{"content": {"role": "model", "parts": [{"text": " two words"}]}}],
+            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2},
+        }
+        chat = {
+            "choices": [{"index": 0, "delta": {"content": " two words"}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+        }
+        for record, target in ((gemini, GEMINI), (chat, OPENAI_CHAT)):
+            untold = {name: part for name, part in record.items() if "sage" not in name}
+            for source in DIALECTS:
+                reader = watcher(source, target)
+                reader.feed(b"data: " + json.dumps(record).encode() + b"\n\n")
+                seen = (reader.pieces.told_at, reader.pieces.count)
+                self.assertEqual(seen, (1, 1), (source.name, target.name))
+                reader.feed(b"data: " + json.dumps(untold).encode() + b"\n\n")
+                seen = (reader.pieces.told_at, reader.pieces.count)
+                self.assertEqual(seen, (1, 2), (source.name, target.name))
+
     def test_pictures_are_not_counted(self) -> None:
         """A piece that is no text says nothing of tokens, and does not stay in memory."""
         data = "x" * 100_000
