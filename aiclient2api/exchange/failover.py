@@ -469,3 +469,6 @@ class Exchange:
                 spent=self._meter.spent(generated=self._judging),
             ),
         )
+        # It knows this exchange in turn, and with the two the request and the answer would
+        # stay in memory until the next collection of garbage, however large they are.
+        self._last = None

@@ -109,6 +109,7 @@ class Relay(Protocol):
         self._first: IDelayedCall | None = None
         self._last: IDelayedCall | None = None
         self.done: Deferred[Ending] = Deferred(self._cancelled)
+        self.done.addBoth(self._let_go)
 
     # Twisted calls these.
 
@@ -215,7 +216,7 @@ class Relay(Protocol):
 
     def _whole(self) -> bool:
         # The watcher knows for certain only once it has seen a byte.
-        return bool(self._watcher.framing == "whole")
+        return bool(not self._over and self._watcher.framing == "whole")
 
     def _catching_up(self) -> bool:
         # What is awaited then is no first event: the client has seen that long ago.
@@ -326,8 +327,24 @@ class Relay(Protocol):
         if self._begun:
             self._reply.unregister_producer()
 
+    def _let_go(self, outcome: Ending | Failure) -> Ending | Failure:
+        """
+        Forget who waited for the answer, and the answer.
+
+        The relay, its clock and the upstream's answer know one another, so they stay in memory
+        until the next collection of garbage; the request and the answer, which may be large,
+        must not stay with them.
+        """
+        self._begin, self._clean = _nobody_waits, bytes
+        del self._watcher
+        return outcome
+
     def _producer(self) -> IPushProducer:
         return IPushProducer(self.transport)
+
+
+def _nobody_waits(length: int | None) -> None:
+    raise RuntimeError("a relay whose answer has ended began one")
 
 
 def _truncated(what: str) -> UpstreamError:
