@@ -57,7 +57,8 @@ CUT = 0.2
 """The part of the rests, from the first, that is no part of the slope."""
 
 LIMITS = {
-    "memory, KiB a minute": 100.0,
+    "memory, KiB a minute": 256.0,
+    "blocks a minute": 400.0,
     "file descriptors": 8,
     "Deferred": 40,
     "DelayedCall": 20,
@@ -449,9 +450,12 @@ def verdict(seen: Seen, *, bad: Sequence[str], minutes: float) -> list[str]:
     slope, limit = seen.slope(), LIMITS["memory, KiB a minute"]
     print("\nMiB at rest: " + ", ".join(f"{each['KiB'] / 1024:.1f}" for each in seen.rests))
     print(f"memory: {slope:+.1f} KiB a minute, {limit:g} may be")
-    print(f"blocks of Python's allocator: {seen.slope('blocks'):+.0f} a minute")
+    blocks, most = seen.slope("blocks"), LIMITS["blocks a minute"]
+    print(f"blocks of Python's allocator: {blocks:+.0f} a minute, {most:g} may be")
     if minutes >= SHORTEST_SLOPE and slope > limit:
         wrong.append(f"memory grows by {slope:.0f} KiB a minute")
+    if minutes >= SHORTEST_SLOPE and blocks > most:
+        wrong.append(f"Python holds {blocks:.0f} more blocks each minute")
     if bad:
         wrong.append(f"{len(bad)} lines of the log should not be there, the first: {bad[0]}")
     return wrong
