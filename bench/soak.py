@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -288,10 +289,11 @@ class Seen:
         kept = self.rests[round(len(self.rests) * CUT) :]
         if len(kept) < 3:
             return 0.0
-        line = statistics.linear_regression(
-            [each["at"] / 60 for each in kept], [each[name] for each in kept]
+        # The median of all pairs: one rest at which something large was still there is no slope.
+        return statistics.median(
+            (late[name] - early[name]) / (late["at"] - early["at"]) * 60
+            for early, late in itertools.combinations(kept, 2)
         )
-        return line.slope
 
     def line(self, told: Counter[str]) -> str:
         """Return one line of what there is now."""
