@@ -51,8 +51,8 @@ from aiclient2api.config.pools_file import (
 )
 from aiclient2api.config.pools_text import chosen
 from aiclient2api.errors import ConfigurationError, InvalidRequest
+from aiclient2api.options import provider_factories
 from aiclient2api.scrubbing import IN_FORCE, secrets_of
-from aiclient2api.tap import provider_factories
 
 
 def accounts(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from aiclient2api import __version__
 if TYPE_CHECKING:
     from twisted.internet.error import CannotListenError
 
-    from aiclient2api.tap import Options
+    from aiclient2api.options import Options
 
 USAGE = """\
 Usage: aiclient2api [run] [options]      run the gateway in the foreground
@@ -97,8 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     from twisted.scripts import twistd
 
     from aiclient2api.errors import ConfigurationError
+    from aiclient2api.options import print_faults
     from aiclient2api.scrubbing import discreet
-    from aiclient2api.tap import print_faults
 
     # Once here, so that what is wrong is said in our words and not in twistd's.
     stderr = sys.stderr
@@ -127,7 +127,7 @@ def check(arguments: Sequence[str]) -> int:
     """Check the configuration offline and say what it comes to."""
     from aiclient2api.config import report
     from aiclient2api.errors import ConfigurationError
-    from aiclient2api.tap import print_faults
+    from aiclient2api.options import print_faults
 
     options = _parsed("check", arguments)
     if isinstance(options, int):
@@ -144,7 +144,7 @@ def _parsed(command: str, arguments: Sequence[str]) -> Options | int:
     """Return the parsed options, or the exit status where there is nothing to do."""
     from twisted.python.usage import UsageError
 
-    from aiclient2api.tap import Options
+    from aiclient2api.options import Options
 
     options = Options()
     options.synopsis = f"Usage: aiclient2api {command} [options]"

@@ -23,10 +23,10 @@ from aiclient2api.errors import ConfigurationError
 from aiclient2api.observe import usage as rows
 from aiclient2api.observe.story import as_json, shown, story, table
 from aiclient2api.observe.traces import NAMESPACE, OWNER, Trace, read
+from aiclient2api.options import Options, print_faults
 from aiclient2api.state import database
 from aiclient2api.state.shelf import Name
 from aiclient2api.state.sqlite import FILE
-from aiclient2api.tap import Options, print_faults
 
 T = TypeVar("T")
 

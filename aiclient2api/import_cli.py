@@ -24,7 +24,7 @@ from aiclient2api.interfaces import ILogins
 from aiclient2api.login_cli_accounts import Place, login_of
 from aiclient2api.login_cli_options import parse_import
 from aiclient2api.oauth.credential_file import digest, refresh_token
-from aiclient2api.tap import provider_factories
+from aiclient2api.options import provider_factories
 
 CONFIGS = "configs"
 """How AIClient-2-API calls its folder."""

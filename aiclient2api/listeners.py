@@ -117,15 +117,20 @@ class _Opening:
         return self.adopt(factory)
 
     def listenSSL(
-        self, port: int, factory: Any, context: Any, backlog: int = 50, interface: str = ""
+        self,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
     ) -> Any:
         """Listen, or adopt: the certificate is read anew in any case."""
         if self.descriptor is None:
             backlog = self.backlog or backlog
             return self.reactor.listenSSL(
-                port, factory, context, backlog=backlog, interface=interface
+                port, factory, contextFactory, backlog=backlog, interface=interface
             )
-        return self.adopt(TLSMemoryBIOFactory(context, False, factory))
+        return self.adopt(TLSMemoryBIOFactory(contextFactory, False, factory))
 
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0

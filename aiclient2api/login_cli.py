@@ -29,7 +29,7 @@ from aiclient2api.errors import ConfigurationError, GatewayError, InvalidRequest
 from aiclient2api.interfaces import ILoginFlow, ILogins
 from aiclient2api.login_cli_accounts import Place, login_of, write_credential
 from aiclient2api.login_cli_options import parse_login
-from aiclient2api.tap import provider_factories
+from aiclient2api.options import provider_factories
 from aiclient2api.upstream.client import Upstream
 from aiclient2api.values import Runtime
 

@@ -1,29 +1,21 @@
 """
 The plain values that cross the seams of the house.
 
-Data without behaviour, each field with its unit. They know nothing of ours, not even
-the errors; what is done with them is said in `interfaces`.
+Data without behaviour, each field with its unit. They know nothing of ours but how to be
+discreet, not even the errors; what is done with them is said in `interfaces`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from aiclient2api.discreet import place
+
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header lines in order, names in lower case."""
-
-
-def place(url: str) -> str:
-    """Return *url* as it may be shown: what stands around its host may give access."""
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return "'...'"
-    return f"'{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}/...'"
-
 
 HELD_LIMIT = 64 * 1024 * 1024
 """Bytes of one answer that are held at a time, unless the configuration says otherwise."""

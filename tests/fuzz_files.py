@@ -20,8 +20,8 @@ from aiclient2api.config.accounts import keys_of, kinds_of
 from aiclient2api.config.pools_text import PoolsText
 from aiclient2api.errors import ConfigurationError, InvalidRequest
 from aiclient2api.oauth.credential_file import CredentialFile, NoCredential, identity
+from aiclient2api.options import provider_factories
 from aiclient2api.providers import _google_token, _kiro_token, _qwen_token
-from aiclient2api.tap import provider_factories
 from tests.mutations import broken_json, encoded
 from tests.tape import Tape, text, value
 

@@ -23,8 +23,8 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from aiclient2api.testing import MemoryResponse, chat_body
+from aiclient2api.web.channel import HEADER_LIMIT, GatewayRequest
 from aiclient2api.web.front import Front
-from aiclient2api.web.site import HEADER_LIMIT, GatewayRequest
 from tests.tape import Tape, text
 from tests.web_fixture import KEY, GatewayTestCase
 

@@ -33,7 +33,7 @@ from aiclient2api.config.keys import (
 )
 from aiclient2api.config.later_keys import UNBUILT
 from aiclient2api.errors import ConfigurationError
-from aiclient2api.tap import provider_factories
+from aiclient2api.options import provider_factories
 from tests.config_fakes import FACTORIES, SANDBOX, ConfigTestCase
 
 SEED = Path(__file__).resolve().parent / "fixtures" / "seed"

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api.cli import main
 from aiclient2api.config import Settings, load
 from aiclient2api.errors import ConfigurationError
+from aiclient2api.options import provider_factories
 from aiclient2api.statedir import own_key
-from aiclient2api.tap import provider_factories
 
 LOGIN = {"access_token": "a", "refresh_token": "r", "expiry_date": 1}
 

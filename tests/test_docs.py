@@ -44,10 +44,10 @@ from aiclient2api.interfaces import IDialect, ILogins
 from aiclient2api.login_cli_options import parse_import, parse_login
 from aiclient2api.observe import webhook
 from aiclient2api.observe.observers import Observers
+from aiclient2api.options import Options, provider_factories
 from aiclient2api.probes import MOST as MOST_PROBES
 from aiclient2api.probes import PATIENCE as PROBE_SECONDS
 from aiclient2api.providers._sandbox_answer import MODELS
-from aiclient2api.tap import Options, provider_factories
 from aiclient2api.upstream.answers import passed_headers
 from aiclient2api.values import Endpoint, Runtime
 from aiclient2api.vendors import VENDORS

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).resolve().parent.parent / "aiclient2api"
 
 LAYERS = {
-    0: ["errors", "values", "interfaces"],
+    0: ["discreet", "errors", "values", "interfaces"],
     1: ["conversation", "framing"],
     2: [
         "dialects",
@@ -65,6 +65,7 @@ LAYERS = {
         "handing",
         "listeners",
         "notify",
+        "options",
         "pidfile",
         "statedir",
         "logfile",

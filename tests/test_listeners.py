@@ -9,16 +9,23 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import (
+    SSL4ClientEndpoint,
+    UNIXClientEndpoint,
+    connectProtocol,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from aiclient2api.errors import ConfigurationError
 from aiclient2api.listeners import Listener, matched
 from tests.live.gateway import connected
+from tests.raw_peers import Authority
 
 
 class Named(Protocol):
@@ -88,6 +95,33 @@ class PassingOnTests(TestCase):
         await old.stopService()
         for _ in range(3):
             self.assertEqual(await self.asked(port), b"new")
+
+    async def test_tls(self) -> None:
+        """A listener with a certificate passes on as well, and each uses its own."""
+        authority = Authority.create()
+        told = []
+        for _ in range(2):
+            pem = Path(self.mktemp()).absolute()
+            pem.write_bytes(authority.issue("127.0.0.1").dumpPEM())
+            told.append(f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}")
+        trust = trustRootFromCertificates(
+            [Certificate.loadPEM(authority.certificate.public_bytes(serialization.Encoding.PEM))]
+        )
+        old, new = self.listener(told[0], b"old"), self.listener(told[1], b"new")
+        old.privilegedStartService()
+        port = old.port.getHost().port
+
+        async def asked() -> bytes:
+            options = optionsForClientTLS("127.0.0.1", trustRoot=trust)
+            place = SSL4ClientEndpoint(reactor, "127.0.0.1", port, options)
+            return await (await connectProtocol(place, All())).done
+
+        self.assertEqual(await asked(), b"old")
+        self.pass_on(old, new)
+        old.leave()
+        await old.stopService()
+        for _ in range(3):
+            self.assertEqual(await asked(), b"new")
 
     async def test_a_burst_has_room(self) -> None:
         """Far more connections than a moment brings may wait, unless the endpoint says else."""

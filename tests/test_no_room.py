@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
 from aiclient2api.testing import MemoryResponse, chat_body
+from aiclient2api.web.channel import GatewayChannel
 from aiclient2api.web.no_room import STAYING, NoRoom
-from aiclient2api.web.site import GatewayChannel
 from tests.web_fixture import KEY, GatewayTestCase, Wire
 
 JSON = ((b"content-type", b"application/json"),)

@@ -15,8 +15,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from aiclient2api.testing import MemoryResponse, chat_body, chat_chunks
+from aiclient2api.web.channel import IDLE_CONNECTION, GatewayChannel
 from aiclient2api.web.load import Load
-from aiclient2api.web.site import IDLE_CONNECTION, GatewayChannel
 from tests.web_fixture import KEY, GatewayTestCase, Wire
 
 OTHER = "other-key"

@@ -25,8 +25,8 @@ from aiclient2api.errors import (
 from aiclient2api.interfaces import IClientReply
 from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.testing import MemoryReply
+from aiclient2api.web.channel import GatewayRequest
 from aiclient2api.web.replies import ClientReply, error_headers, error_reply, fail, phrase
-from aiclient2api.web.site import GatewayRequest
 
 
 class Request(DummyRequest):

@@ -26,8 +26,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import aiclient2api
 from aiclient2api.config import Settings, load
 from aiclient2api.interfaces import IProvider
+from aiclient2api.options import provider_factories
 from aiclient2api.scrubbing import secrets_of
-from aiclient2api.tap import provider_factories
 from aiclient2api.testing import MemoryUpstream
 from aiclient2api.values import Account, Credential, Runtime, UpstreamRequest
 

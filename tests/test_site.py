@@ -12,14 +12,9 @@ from twisted.web.resource import Resource
 
 from aiclient2api.errors import GatewayError, Unauthorized
 from aiclient2api.values import Headers
-from aiclient2api.web.site import (
-    HEADER_LIMIT,
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    Admission,
-    GatewayRequest,
-    GatewaySite,
-)
+from aiclient2api.web.admission import Admission
+from aiclient2api.web.channel import HEADER_LIMIT, LINGER_BYTES, LINGER_SECONDS, GatewayRequest
+from aiclient2api.web.site import GatewaySite
 from aiclient2api.web.target import without_key
 from tests.web_fixture import Wire
 

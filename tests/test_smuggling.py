@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
 
-from aiclient2api.web.site import HEADER_LIMIT, Admission, GatewaySite
+from aiclient2api.web.admission import Admission
+from aiclient2api.web.channel import HEADER_LIMIT
+from aiclient2api.web.site import GatewaySite
 from tests.test_site import Echo
 from tests.web_fixture import Wire
 

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from aiclient2api.config import FLAGS
 from aiclient2api.errors import ConfigurationError, Unauthorized
 from aiclient2api.logfile import PREFIX_VARIABLE, VARIABLE
-from aiclient2api.tap import Options, World
+from aiclient2api.options import Options
+from aiclient2api.tap import World
 
 
 class OptionsTests(SynchronousTestCase):

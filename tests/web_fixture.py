@@ -25,15 +25,16 @@ from aiclient2api.conversation.vault import SealVault
 from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS
 from aiclient2api.interfaces import IWireRequest
+from aiclient2api.options import provider_factories
 from aiclient2api.state.given import GivenIds
 from aiclient2api.state.memory import MemoryStore
-from aiclient2api.tap import provider_factories
 from aiclient2api.testing import MemoryObserver, MemoryResponse, MemoryUpstream
 from aiclient2api.values import KeptAnswer, Runtime
+from aiclient2api.web.admission import Admission
 from aiclient2api.web.api import Api
 from aiclient2api.web.front import Front
 from aiclient2api.web.model_lists import ModelLists
-from aiclient2api.web.site import Admission, GatewaySite
+from aiclient2api.web.site import GatewaySite
 
 KEY = "test-key"
 

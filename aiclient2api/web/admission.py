@@ -15,7 +15,7 @@ from aiclient2api.errors import GatewayError, RequestTooLarge
 from aiclient2api.values import Headers
 
 if TYPE_CHECKING:
-    from aiclient2api.web.site import GatewayRequest
+    from aiclient2api.web.channel import GatewayRequest
 
 
 @attrs.frozen

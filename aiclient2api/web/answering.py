@@ -21,11 +21,11 @@ from aiclient2api.fallbacks import Target, targets, wider
 from aiclient2api.interfaces import IDialect, IProvider, IWireRequest
 from aiclient2api.policy import Choice
 from aiclient2api.values import Affinity, Caller, ExchangeRecord, Headers
+from aiclient2api.web.channel import GatewayRequest
 from aiclient2api.web.kept import Remembering
 from aiclient2api.web.noting import Noting
 from aiclient2api.web.replies import ClientReply, header_text, send_json
 from aiclient2api.web.setup import Setup
-from aiclient2api.web.site import GatewayRequest
 
 _LOSSY = 1024
 """Bytes that the codes of one answer may take."""

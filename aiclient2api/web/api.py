@@ -35,6 +35,7 @@ from aiclient2api.policy import AUTO, Choice, choose_provider
 from aiclient2api.values import Caller, Endpoint, ModelInfo, Route
 from aiclient2api.web import health
 from aiclient2api.web.answering import Answering, remembering_of
+from aiclient2api.web.channel import GatewayRequest
 from aiclient2api.web.front import (
     LONGEST_PATH,
     OPERATORS,
@@ -47,7 +48,7 @@ from aiclient2api.web.leaving import interruptible
 from aiclient2api.web.model_lists import merged
 from aiclient2api.web.replies import fail, prepare_error, send_json
 from aiclient2api.web.setup import Seat, Setup
-from aiclient2api.web.site import GatewayRequest, GatewaySite
+from aiclient2api.web.site import GatewaySite
 
 
 class Api:

@@ -27,10 +27,11 @@ from aiclient2api.errors import (
 )
 from aiclient2api.interfaces import IDialect
 from aiclient2api.values import Caller, Headers
+from aiclient2api.web.channel import ID_HEADER, SERVER, GatewayRequest
 from aiclient2api.web.origins import refusal
 from aiclient2api.web.replies import error_reply, prepare_error
 from aiclient2api.web.setup import Setup
-from aiclient2api.web.site import ID_HEADER, SERVER, GatewayRequest, peer_name
+from aiclient2api.web.target import peer_name
 
 ALLOWED_HEADERS = (
     b"authorization, content-type, x-api-key, x-goog-api-key, x-goog-api-client, "

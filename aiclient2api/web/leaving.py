@@ -14,8 +14,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from aiclient2api.errors import UpstreamError
+from aiclient2api.web.channel import GatewayRequest
 from aiclient2api.web.front import Front
-from aiclient2api.web.site import GatewayRequest, GatewaySite
+from aiclient2api.web.site import GatewaySite
 
 
 @attrs.frozen(eq=False)

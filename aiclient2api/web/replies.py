@@ -29,7 +29,7 @@ from aiclient2api.errors import (
 from aiclient2api.interfaces import IClientReply, IDialect
 from aiclient2api.observe.scrubber import Scrubber
 from aiclient2api.values import Headers
-from aiclient2api.web.site import GatewayRequest
+from aiclient2api.web.channel import GatewayRequest
 
 FLUSH_SECONDS = 30
 """How long an answer that was broken off may take to reach a slow client."""

@@ -24,7 +24,7 @@ from aiclient2api.conversions import Conversions
 from aiclient2api.dialects.all import DIALECTS as ALL
 from aiclient2api.dialects.convert import Converted
 from aiclient2api.exchange import Way
-from aiclient2api.tap import provider_factories
+from aiclient2api.options import provider_factories
 from aiclient2api.testing import MemoryResponse
 from tests.faults import reading
 from tests.faults.answers import DIALECTS, SPEAKERS, Asked, answer

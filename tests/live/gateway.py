@@ -33,8 +33,9 @@ from aiclient2api.accounts.pool import AccountPool
 from aiclient2api.errors import UpstreamError
 from aiclient2api.interfaces import IExchangeObserver
 from aiclient2api.observe.observers import Observers
+from aiclient2api.options import Options
 from aiclient2api.service import Gateway
-from aiclient2api.tap import Options, World
+from aiclient2api.tap import World
 from aiclient2api.testing import (
     Received,
     Script,
@@ -53,7 +54,7 @@ from aiclient2api.testing import (
     sse_reply,
 )
 from aiclient2api.values import ExchangeRecord, Headers, Outcome
-from aiclient2api.web.site import GatewayChannel
+from aiclient2api.web.channel import GatewayChannel
 
 MARK = os.environ.get("AICLIENT2API_CANARY", "")
 """What makes these keys strings that stand nowhere else; see `tests.canaries`."""

@@ -32,8 +32,9 @@ from aiclient2api import tap
 from aiclient2api.observe.observers import Observers
 from aiclient2api.testing import MemoryObserver
 from aiclient2api.upstream.relay import Relay
+from aiclient2api.web.channel import GatewayChannel
 from aiclient2api.web.front import Front
-from aiclient2api.web.site import GatewayChannel
+from aiclient2api.web.noting import Noting
 from tests.live.gateway import LiveGateway, Reply
 
 REPORT = Path("measured.json")
@@ -141,6 +142,8 @@ class Held:
     def by(cls, channel: GatewayChannel, relay: Relay) -> Held:
         """Add up what is held between two sockets."""
         watcher: Any = relay._watcher
+        if isinstance(watcher, Noting):
+            watcher = watcher._watcher
         answer: Any = relay._response
         body = answer._body
         gunzip = body._gunzip

@@ -262,11 +262,12 @@ class DisconnectTests(TestCase):
         await until(lambda: hole.connecting() == CLIENTS, 5, "all are connecting")
         took = []
         for number, wire in enumerate(wires):
-            left, others = now(), CLIENTS - number - 1
+            left, before = now(), front(gateway).in_flight
             LEAVING[number % len(LEAVING)](wire)
-            await until(partial(self._connecting, others, hole), ROOM, "one socket less")
+            await until(partial(self._fewer_than, before, gateway), ROOM, "its end")
             took.append(now() - left)
-        self.assertEqual(0, hole.connecting())
+        # Not for each: the kernel takes its time to list the sockets of a busy machine.
+        await until(lambda: not hole.connecting(), 5, "no socket is left")
         await self._all_gone(gateway, observer)
         report("disconnects, connecting", **milliseconds(took))
 
@@ -301,9 +302,6 @@ class DisconnectTests(TestCase):
 
     def _fewer_than(self, count: int, gateway: LiveGateway) -> bool:
         return front(gateway).in_flight < count
-
-    def _connecting(self, count: int, hole: Blackhole) -> bool:
-        return hole.connecting() == count
 
     async def _ended(self, connection: Connection) -> None:
         await self._closed(connection)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from aiclient2api import tap
-from aiclient2api.tap import Options
+from aiclient2api.options import Options
 from aiclient2api.testing import (
     STREAM_HEAD,
     Chunk,
