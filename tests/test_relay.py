@@ -40,6 +40,7 @@ class RelayCase(SynchronousTestCase):
         clocks: Clocks = Clocks(first_event=30, idle=10, total=0),  # noqa: B008
         pieces: tuple[bytes, ...] = (),
         content_type: bytes = b"",
+        marks_end: bool = True,
     ) -> Relay:
         """Start relaying an open body that begins with *pieces*."""
         body = b'{"model":"m","messages":[],"stream":%s}' % (b"true" if streaming else b"false")
@@ -56,6 +57,7 @@ class RelayCase(SynchronousTestCase):
             clean=lambda record: record.replace(b"s3cret", b"[secret]"),
             clock=self.clock,
             clocks=clocks,
+            marks_end=marks_end,
         )
         self.response.deliver(receiver=relay)
         return relay
@@ -157,6 +159,13 @@ class RelayTests(RelayCase):
         self.response.push(STREAM)
         self.response.lose(PotentialDataLoss())
         self.assertEqual(self.ending_of(relay).how, "complete")
+
+    def test_a_close_is_no_end_of_an_answer_without_a_mark_of_its_own(self) -> None:
+        """Whether more was to come nobody knows: it may have been cut."""
+        relay = self.relay(marks_end=False)
+        self.response.push(STREAM)
+        self.response.lose(PotentialDataLoss())
+        self.assertEqual(self.ending_of(relay).how, "truncated")
 
     def test_a_missing_done_is_no_fault_and_is_not_added(self) -> None:
         """finish_reason is the end; the relay writes nothing of its own."""

@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 
 from aiclient2api.testing import MemoryResponse
-from tests.test_failover import SSE, STREAM, FailoverCase, well
+from tests.test_failover import SSE, STREAM, FailoverCase, refusal, well
 
 LARGE = ("ChatRequest", "Converted", "Exchange", "Asking", "Watcher")
 
@@ -33,6 +33,10 @@ class ReleasedTests(FailoverCase):
     def test_an_answer(self) -> None:
         """Large ones would stay for a hundred more exchanges, until garbage is collected."""
         self.assertEqual(Counter(), self.left(well()))
+
+    def test_a_failover(self) -> None:
+        """The same, if another account had failed before."""
+        self.assertEqual(Counter(), self.left(refusal(401), well()))
 
     def test_a_stream_without_an_end(self) -> None:
         """The same, if the client was told that it broke off."""

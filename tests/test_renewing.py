@@ -52,6 +52,7 @@ class Shifted:
     """An envelope: every byte is one more than it should be."""
 
     content_type = b"text/event-stream"
+    marks_end = True
 
     def open(self, data: bytes) -> bytes:
         """Return the bytes as they should be."""

@@ -136,7 +136,7 @@ def _crlf(stream: Stream) -> Stream:
 
 
 def play(
-    watcher: IWatcher, pieces: Sequence[bytes], end: Exception
+    watcher: IWatcher, pieces: Sequence[bytes], end: Exception, *, marks_end: bool = True
 ) -> tuple[MemoryReply, Ending | Failure]:
     """Relay *pieces* and *end*; return what the client got and how it ended."""
     reply, clock = MemoryReply(), Clock()
@@ -149,6 +149,7 @@ def play(
         clean=lambda record: record,
         clock=clock,
         clocks=Clocks(first_event=30, idle=30, total=60),
+        marks_end=marks_end,
     )
     response.deliver(receiver=relay)
     ended: list[Ending | Failure] = []

@@ -308,6 +308,7 @@ class Asking:
                 total=0.0 if left is None else max(left, 0.001),
             ),
             leaves_open=self.converted.rescue is not None,
+            marks_end=envelope is None or envelope.marks_end,
         )
         self._relaying = relay
         try:

@@ -31,7 +31,7 @@ from aiclient2api.exchange import cuts
 from aiclient2api.exchange.asking import Asking
 from aiclient2api.exchange.metering import Meter, added
 from aiclient2api.exchange.patience import Patience, time_left
-from aiclient2api.exchange.telling import TROUBLE, passes, rank
+from aiclient2api.exchange.telling import TROUBLE, bare, passes, rank
 from aiclient2api.interfaces import (
     IAccountPool,
     IClientReply,
@@ -316,7 +316,7 @@ class Exchange:
             if error.fault is not Fault.CONTEXT and not concerns_model(error):
                 self._asked.setdefault((way.provider.name, _ANY), set()).add(lease.account.id)
             self._go_on(way, error)
-            return None, error
+            return None, bare(error)
         except InvalidRequest as error:
             lease.abandoned()
             if way is self.ways[0]:
@@ -471,4 +471,4 @@ class Exchange:
         )
         # It knows this exchange in turn, and with the two the request and the answer would
         # stay in memory until the next collection of garbage, however large they are.
-        self._last = None
+        self._last = self._error = None

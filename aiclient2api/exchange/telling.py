@@ -53,3 +53,14 @@ def passes(error: GatewayError) -> bool:
     if isinstance(error, UpstreamError):
         return error.fault in TROUBLE or error.fault in (Fault.RATE_LIMIT, Fault.QUOTA)
     return isinstance(error, NoAccount)
+
+
+def bare(error: UpstreamError) -> UpstreamError:
+    """
+    Return *error* without its history, for whoever keeps it.
+
+    Its traceback knows who asked, and so the request: with it they would stay in memory until
+    the next collection of garbage.
+    """
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

@@ -70,6 +70,10 @@ class IEnvelope(Interface):
     """
 
     content_type = Attribute("What the opened bytes are, such as ``text/event-stream`` (bytes).")
+    marks_end = Attribute(
+        "True if the answer itself says where it ends. Where it does not, one that ends because "
+        "its connection closed may have been cut, and counts as such (bool)."
+    )
 
     def open(data: bytes) -> bytes:
         """

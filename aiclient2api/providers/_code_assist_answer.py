@@ -99,6 +99,8 @@ class Opening:
     :param framing: How the client wants it: ``sse``, ``json_array`` or ``whole``.
     """
 
+    marks_end = True
+
     def __init__(self, *, framing: str, limit: int = HELD_LIMIT) -> None:
         self.content_type = b"text/event-stream" if framing == "sse" else b"application/json"
         self._framing = framing

@@ -339,6 +339,8 @@ class KiroEnvelope:
         message for a whole answer, for the service only ever streams.
     """
 
+    marks_end = False
+
     def __init__(self, request: IWireRequest, asked: Asked) -> None:
         self._streaming = request.framing == "sse"
         self.content_type = b"text/event-stream" if self._streaming else b"application/json"

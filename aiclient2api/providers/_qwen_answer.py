@@ -32,6 +32,7 @@ class Uncalled:
     """
 
     content_type = b"text/event-stream"
+    marks_end = True
 
     def __init__(self, *, limit: int = HELD_LIMIT) -> None:
         self._framer = SSEFramer(limit=limit)

@@ -73,6 +73,7 @@ class Relay(Protocol):
         quote a key in one.
     :param leaves_open: Whether an answer that breaks off is left as it is, for whoever reads
         `done` to go on with, or to end.
+    :param marks_end: Whether the answer itself says where it ends; see `IEnvelope`.
     :ivar done: Fires with an `Ending`; fails with `UpstreamError` if nothing has
         reached the client, so that another attempt may be made. Cancelling it
         closes the upstream.
@@ -91,6 +92,7 @@ class Relay(Protocol):
         clock: Clock,
         clocks: Clocks,
         leaves_open: bool = False,
+        marks_end: bool = True,
     ) -> None:
         self._response = response
         self._watcher = watcher
@@ -100,6 +102,7 @@ class Relay(Protocol):
         self._clock = clock
         self._clocks = clocks
         self._leaves_open = leaves_open
+        self._ends = (ResponseDone, PotentialDataLoss) if marks_end else (ResponseDone,)
         self._held: list[bytes] = []
         self._held_size = 0
         self._begun = False
@@ -149,7 +152,7 @@ class Relay(Protocol):
         """The body ended, cleanly or not."""
         if self._over:
             return
-        if not reason.check(ResponseDone, PotentialDataLoss):
+        if not reason.check(*self._ends):
             self.expire(_truncated("The upstream's connection broke before its answer was"))
             return
         try:
