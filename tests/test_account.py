@@ -338,6 +338,15 @@ class LawTests(SynchronousTestCase):
             if state.rests:
                 self.assertIsNotNone(opens)
 
+    def test_a_clock_set_back_behind_a_longer_hint(self) -> None:
+        """What a late answer made longer is no longer for a clock that goes back since."""
+        law = Law(faults=1)
+        state = law.next(state_in(Phase.READY), Event(Kind.OUT_OF_QUOTA, hint=60.0), NOW)
+        state = law.next(state, Event(Kind.OUT_OF_QUOTA, hint=1e9, late=True), NOW + 10)
+        self.assertGreater(state.since, NOW + 5)
+        state = law.next(state, Event(Kind.CLOCK_SET_BACK), NOW + 5)
+        self.assertLessEqual((state.next_try_allowed or 0.0) - NOW - 5, LONGEST_REST)
+
     def test_every_rest_has_a_pace(self) -> None:
         """No event that begins a rest lacks its length, and none is too long."""
         for phase, kind in itertools.product(Phase, Kind):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from aiclient2api.web import site
+from aiclient2api.web import channel
 from tests import fuzz, fuzz_http
 
 CASES = {"huge_answers": 0, "deep_json": 3, "requests": 40, "hub": 5}
@@ -30,7 +30,7 @@ class FuzzTests(SynchronousTestCase):
     def test_it_would_notice(self) -> None:
         """A door without its rules does not stand long."""
         for rule in ("field_is_good", "head_is_good", "target_is_good"):
-            patched = self.patch(site, rule, lambda *told: True)
+            patched = self.patch(channel, rule, lambda *told: True)
             found = (fuzz.run("requests", f"bin/test-{number}") for number in range(150))
             self.assertTrue(any(found), rule)
             patched.restore()

@@ -324,6 +324,8 @@ def _longer(law: Law, state: State, event: Event, now: float) -> State:
     until = now + min(event.hint, LONGEST_HINT)
     return attrs.evolve(
         state,
+        # A clock that is set back behind this moment is seen to have been.
+        since=now,
         until=until if state.until is None else max(state.until, until),
         next_try=max(state.next_try or 0.0, now + seconds),
     )
