@@ -54,6 +54,8 @@ QUIET_SECONDS = 12.0
 RESTS = 12
 SHORTEST_STRETCH = 20.0
 """Seconds of traffic between two rests, at least."""
+SLOWLY = 64 * 1024
+"""Bytes that a slow reader reads slowly."""
 CUT = 0.2
 """The part of the rests, from the first, that is no part of the slope."""
 
@@ -151,9 +153,12 @@ class Client:
             head = await reader.readuntil(b"\r\n\r\n")
             status = int(head.split(b" ", 2)[1])
             body = bytearray()
-            while piece := await reader.read(256 if manner == "slow" else 65536):
+            while piece := await reader.read(
+                256 if manner == "slow" and len(body) < SLOWLY else 65536
+            ):
                 body += piece
-                if manner == "slow":
+                # Of some faults there are megabytes, which would take it longer than we wait.
+                if manner == "slow" and len(body) < SLOWLY:
                     await asyncio.sleep(0.05)
             length = re.search(rb"(?i)content-length: (\d+)", head)
             if length is not None:
