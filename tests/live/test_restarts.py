@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -47,6 +48,9 @@ STREAM = b'{"model":"m-1","messages":[{"role":"user","content":"hi"}],"stream":t
 async def over(run: Run) -> None:
     """Wait for the end of a process."""
     await until(lambda: run.over, seconds=PATIENCE, what="its end")
+
+
+unless_long = skipIf(not LONG, "takes three processes; set AICLIENT2API_LONG=1, or tox -e faults")
 
 
 class RestartCase(TestCase):
@@ -192,6 +196,7 @@ class HandOverTests(RestartCase):
         await over(first)
         self.assert_clean(first)
 
+    @unless_long
     async def test_killed_in_the_middle(self) -> None:
         """A process that dies after it was given everything has taken nothing."""
         succession = await self.begin()
@@ -278,6 +283,7 @@ class StopTests(RestartCase):
         await over(run)
         self.assert_clean(run)
 
+    @unless_long
     async def test_the_successor_takes_the_others_along(self) -> None:
         """When it stops, those that still finish their streams have ``grace`` and no more."""
         succession = await self.begin(grace=1.0, drain_delay=0)
