@@ -35,15 +35,14 @@ def honest(rig: Rig, port: int, rate: float, seconds: int) -> dict[str, Any]:
 
 
 def quiet_again(pid: int, seconds: float = 60) -> None:
-    """Wait until a process works no more than in the second before, or so many seconds."""
-    used, end = 1e9, time.monotonic() + seconds
+    """Wait until a process takes no more memory in three seconds, or so many seconds."""
+    had, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
-        before = processes.cpu_seconds([pid])
-        time.sleep(3)
-        now = processes.cpu_seconds([pid]) - before
-        if now > 0.95 * used:
+        now = processes.resident_mb([pid])
+        if now < 1.005 * had:
             return
-        used = now
+        had = now
+        time.sleep(3)
 
 
 def settled(pid: int, at: float, seconds: float) -> float:
@@ -112,7 +111,7 @@ def main() -> None:
     add("--heads", type=int, default=2000, help="a byte a second each (default: 2000)")
     add("--readers", type=int, default=500, help="the same (default: 500)")
     add("--flood", type=float, default=300, help="requests a second (default: 300)")
-    add("--connections", type=int, default=2000, help="limits.connections (default: 2000)")
+    add("--connections", type=int, default=4096, help="limits.connections (default: 4096)")
     add("--rate", type=float, default=50, help="honest requests a second (default: 50)")
     add("--seconds", type=int, default=15, help="of each of the three times (default: 15)")
     add("-r", "--rounds", type=int, default=3, help="each with a gateway of its own (default: 3)")
