@@ -8,16 +8,19 @@ At once: heads that arrive a byte a second, readers that take a byte a second of
 stream, and a flood of requests far beyond what one key may have under way. Meanwhile honest
 requests go on as before, at a steady pace, whether the earlier ones were answered or not.
 Reported are how many of those were answered, their latency as a ratio to that of the quiet
-time before in the same run, and the gateway's memory before, during and after.
+time before in the same run, and the gateway's memory: fresh, then before (the crowd has been
+there once already), during and after.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import processes
@@ -53,6 +56,27 @@ def settled(pid: int, at: float, seconds: float) -> float:
     return now
 
 
+@contextlib.contextmanager
+def crowd(rig: Rig, port: int, arguments: argparse.Namespace, seconds: int) -> Iterator[Any]:
+    """Have them all come; they are there in here, and stay for so long at most."""
+    command = [sys.executable, str(HERE / "crowd.py"), "--port", str(port)]
+    for name in ("heads", "readers", "flood"):
+        command += [f"--{name}", str(getattr(arguments, name))]
+    command += ["--seconds", str(seconds), "--reader-key", READERS, "--flood-key", FLOOD]
+    log = rig.folder / f"crowd-{time.monotonic_ns()}.log"
+    child = processes.Child(command, log=log, cores=rig.tool_cores)
+    try:
+        while "ready" not in child.last_words():
+            if not child.alive:
+                raise SystemExit(f"bench: the crowd is gone:\n{child.last_words()}")
+            time.sleep(0.1)
+        yield child
+        while child.alive:
+            time.sleep(0.1)
+    finally:
+        child.stop()
+
+
 def run(rig: Rig, arguments: argparse.Namespace) -> dict[str, Any]:
     """Besiege one gateway; return the figures."""
     config = {
@@ -64,41 +88,32 @@ def run(rig: Rig, arguments: argparse.Namespace) -> dict[str, Any]:
         },
     }
     child, port, _ = rig.gateway(config=config)
+    pid = child.pid
     honest(rig, port, arguments.rate, 3)
+    fresh = processes.resident_mb([pid])
+    # A heap that was large once keeps some pieces; whether it grows is what matters.
+    with crowd(rig, port, arguments, 1):
+        quiet_again(pid)
+    settled(pid, fresh, 20)
     quiet = honest(rig, port, arguments.rate, arguments.seconds)
-    before = processes.resident_mb([child.pid])
-    lasting = arguments.seconds + 20
-    command = [sys.executable, str(HERE / "crowd.py"), "--port", str(port)]
-    for name in ("heads", "readers", "flood"):
-        command += [f"--{name}", str(getattr(arguments, name))]
-    command += ["--seconds", str(lasting), "--reader-key", READERS, "--flood-key", FLOOD]
-    log = rig.folder / f"crowd-{time.monotonic_ns()}.log"
-    crowd = processes.Child(command, log=log, cores=rig.tool_cores)
-    try:
-        while "ready" not in crowd.last_words():
-            if not crowd.alive:
-                raise SystemExit(f"bench: the crowd is gone:\n{crowd.last_words()}")
-            time.sleep(0.1)
+    before = processes.resident_mb([pid])
+    with crowd(rig, port, arguments, arguments.seconds + 20) as besiegers:
         # What an endless stream brings before its reader is found to be slow is no siege.
-        quiet_again(child.pid)
-        cpu, began = processes.cpu_seconds([child.pid]), time.monotonic()
+        quiet_again(pid)
+        cpu, began = processes.cpu_seconds([pid]), time.monotonic()
         besieged = honest(rig, port, arguments.rate, arguments.seconds)
-        cores = (processes.cpu_seconds([child.pid]) - cpu) / (time.monotonic() - began)
-        during = processes.resident_mb([child.pid])
-        while crowd.alive:
-            time.sleep(0.1)
-        counts = json.loads(crowd.last_words().splitlines()[-1])
-    finally:
-        crowd.stop()
+        cores = (processes.cpu_seconds([pid]) - cpu) / (time.monotonic() - began)
+        during = processes.resident_mb([pid])
+    after = settled(pid, before, 20)
+    again = honest(rig, port, arguments.rate, arguments.seconds)
+    child.stop()
     return {
         "quiet": quiet,
         "besieged": besieged,
+        "again": again,
         "cores": cores,
-        "before": before,
-        "during": during,
-        "after": settled(child.pid, before, 20),
-        "again": honest(rig, port, arguments.rate, arguments.seconds),
-        "crowd": counts,
+        "memory": (fresh, before, during, after),
+        "crowd": json.loads(besiegers.last_words().splitlines()[-1]),
     }
 
 
@@ -120,7 +135,8 @@ def main() -> None:
     print(f"{measured()}\n")
     head = (
         "| round | honest answered | p50 ms quiet, besieged, after | p99 ms quiet, besieged, after"
-        " | p50 ratio | p99 ratio | RSS MB before, during, after | after/before | cores |"
+        " | p50 ratio | p99 ratio | RSS MB fresh, before, during, after"
+        " | after/before | cores |"
     )
     print(f"{head}\n{'|---' * 9}|")
     with Rig() as rig:
@@ -135,8 +151,8 @@ def main() -> None:
                 f"| {number} | {answered:.2%} of {times[1]['ok'] + failed} "
                 f"| {', '.join(f'{x:.1f}' for x in p50)} | {', '.join(f'{x:.1f}' for x in p99)} "
                 f"| {p50[1] / p50[0]:.2f} | {p99[1] / p99[0]:.2f} "
-                f"| {found['before']:.1f}, {found['during']:.1f}, {found['after']:.1f} "
-                f"| {found['after'] / found['before']:.2f} | {found['cores']:.2f} |",
+                f"| {', '.join(f'{x:.1f}' for x in found['memory'])} "
+                f"| {found['memory'][3] / found['memory'][1]:.2f} | {found['cores']:.2f} |",
                 flush=True,
             )
             print(json.dumps(found["crowd"]), file=sys.stderr)
